@@ -1,0 +1,116 @@
+# The one entry point: `make` alone lists the targets.
+
+BUILD ?= build
+override BUILD := $(abspath $(BUILD))
+MICROPYTHON ?= micropython
+PYTHON ?= python3
+VENV ?= $(BUILD)/venv
+SMP ?= 2
+MEM ?= 256M
+LEGACY ?= 0
+PYTEST_WORKERS ?= 2
+T ?= tests
+
+export PATH := $(PATH):/usr/sbin:/sbin
+export SUPPLY_DIR MICROPYTHON_DIR
+
+PY := $(VENV)/bin/python
+FIRMWARE := $(BUILD)/firmware.elf
+MPY_DIR := $(BUILD)/micropython
+MPY_CROSS := $(BUILD)/mpy-cross/mpy-cross
+DISK := $(BUILD)/disk/demo.img
+QEMU_PY := $(PYTHON) tools/qemu.py --firmware $(FIRMWARE) --smp $(SMP) --mem $(MEM) $(if $(filter 1,$(LEGACY)),--legacy)
+# version and date for the banner, so that neither the day nor a git repository around it matters
+ENV = . $(BUILD)/micropython.env;
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+PYTEST := BUILD=$(BUILD) $(PY) -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## list the targets (this text)
+	@echo "Targets (make TARGET):"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1  \2/p' Makefile | while read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@echo "Settings: BUILD=folder SMP=harts MEM=256M LEGACY=1 T=test-file MICROPYTHON_DIR=checkout"
+	@echo "          MICROPYTHON=micropython=1.25.0 (a pinned version) SUPPLY_DIR=folder-of-downloads"
+
+.PHONY: run
+run: firmware disk ## build, boot Debian's Linux from the demo disk, stop
+	$(QEMU_PY) --disk $(DISK) --expect "initramfs: user space is up" --time-limit 180
+
+.PHONY: repl
+repl: firmware disk ## build and open the REPL with the demo disk attached (leave: Ctrl-] x)
+	$(QEMU_PY) --disk $(DISK) --fw-cfg opt/org.micropython/autoboot=0 --interactive
+
+.PHONY: test
+test: firmware disk lint ## lint and run all tests (no QEMU guest left behind)
+	$(PYTEST) -n $(PYTEST_WORKERS) $(T)
+
+.PHONY: test-host
+test-host: venv ## tests that need neither firmware nor QEMU
+	$(PYTEST) -n $(PYTEST_WORKERS) tests/host
+
+.PHONY: test-qemu
+test-qemu: firmware disk venv ## tests that run the firmware in QEMU
+	$(PYTEST) -n $(PYTEST_WORKERS) tests/qemu $(wildcard tests/target)
+
+.PHONY: lint
+lint: venv ## check the Python style
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+.PHONY: bench
+bench: firmware disk venv ## measure against U-Boot and direct -kernel
+	@sh tools/setup.sh bench
+	BUILD=$(BUILD) $(PY) tests/bench $(BENCH)
+
+.PHONY: firmware
+firmware: sources mpy-cross ## build build/firmware.elf
+	@$(ENV) $(MAKE) $(JOBS) -C firmware BUILD=$(BUILD)/firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
+		MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \
+		PICOLIBC_DIR=$(BUILD)/supply/picolibc OPENSBI_BIN=$(BUILD)/supply/opensbi/fw_dynamic.bin
+	@cmp -s $(BUILD)/firmware/firmware.elf $(FIRMWARE) || cp $(BUILD)/firmware/firmware.elf $(FIRMWARE)
+
+.PHONY: mpy-cross
+mpy-cross: sources ## build the cross-compiler of the same sources
+	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/mpy-cross BUILD=$(BUILD)/mpy-cross
+
+.PHONY: disk
+disk: packages ## make the demo disks: Debian's kernel and an initramfs on ext4 and on FAT
+	@$(PYTHON) tools/unpack.py --build $(BUILD) kernel busybox
+	@$(PYTHON) tools/mkdisk.py --build $(BUILD)
+
+.PHONY: size
+size: firmware ## sizes of the firmware's sections and frozen modules
+	@$(PYTHON) tools/size_report.py $(FIRMWARE) $(BUILD)/firmware
+
+.PHONY: setup
+setup: packages venv sources ## install what is missing, fetch and unpack the sources
+
+.PHONY: packages
+packages: ## install missing Debian packages (root or sudo)
+	@sh tools/setup.sh
+
+.PHONY: venv
+venv: packages $(VENV)/.stamp ## make the virtual environment of the tests
+
+$(VENV)/.stamp: tools/requirements.txt
+	@echo "  venv     $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt
+	@touch $@
+
+.PHONY: sources
+sources: packages ## fetch, check, unpack and patch the pinned sources
+	@$(PYTHON) tools/unpack.py --build $(BUILD) $(MICROPYTHON) opensbi picolibc
+
+.PHONY: clean
+clean: ## remove what was built, keep downloads and the virtual environment
+	rm -rf $(BUILD)/firmware $(BUILD)/firmware.elf $(BUILD)/mpy-cross $(BUILD)/disk $(BUILD)/micropython $(BUILD)/.micropython.stamp
+
+.PHONY: distclean
+distclean: ## remove the whole build folder
+	rm -rf $(BUILD)
