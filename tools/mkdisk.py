@@ -22,6 +22,7 @@ SECTOR = 512
 MIB = 1 << 20
 EPOCH = 1757548800  # the time stamp of everything, so that the same input gives the same bytes
 
+IDENTITY = "6d707973-0000-4000-8000-000000000001"  # UUID of an ext file system
 LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 EFI_SYSTEM = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 
@@ -205,18 +206,21 @@ def stage(files, folder):
 
 
 def tree_size(files):
-    return sum(len(c) if isinstance(c, bytes) else os.path.getsize(c) for c in files.values() if isinstance(c, bytes | Path))
+    sizes = (
+        len(c) if isinstance(c, bytes) else c.stat().st_size for c in files.values() if isinstance(c, bytes | Path)
+    )
+    return sum(sizes)
 
 
-def ext(path, files, kind="ext4", size=0, block=4096, label="", options=(), uuid_="6d707973-0000-4000-8000-000000000001"):
+def ext(path, files, kind="ext4", size=0, block=4096, label="", options=(), identity=IDENTITY):
     """Make an ext2, ext3 or ext4 file system; options are mkfs's own, such as ("-O", "^metadata_csum")."""
     size = size or align(tree_size(files) * 11 // 10 + 8 * MIB, MIB)
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, open(path, "wb") as file:
         file.truncate(size)
         stage(files, folder)
-        words = ["mkfs.ext4", "-q", "-F", "-t", kind, "-b", block, "-U", uuid_, "-E", f"hash_seed={uuid_},root_owner=0:0"]
-        words += ["-L", label, *options, "-d", folder, path]
+        words = ["mkfs.ext4", "-q", "-F", "-t", kind, "-b", block, "-L", label, "-U", identity]
+        words += ["-E", f"hash_seed={identity},root_owner=0:0", *options, "-d", folder, path]
         run(*words, env={**os.environ, "E2FSPROGS_FAKE_TIME": str(EPOCH), "SOURCE_DATE_EPOCH": str(EPOCH)})
     return path
 

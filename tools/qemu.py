@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """QEMU's command line for the firmware: one builder for `make run`, the tests and the bench.
 
-    qemu.py --disk build/disk/demo.img            run with the console on this terminal
-    qemu.py --dry-run --smp 4 -- -d guest_errors  print the command line only
+qemu.py --disk build/disk/demo.img            run with the console on this terminal
+qemu.py --dry-run --smp 4 -- -d guest_errors  print the command line only
 """
 
 import argparse

@@ -84,6 +84,12 @@ def unpack_deb(deb, folder, wanted):
         sys.exit(f"unpack: cannot read {deb}")
 
 
+def unpack_package(build, part):
+    pin, deb = fetch(part, build / "supply")
+    make = lambda folder: unpack_deb(deb, folder, DEB_PARTS[pin.part])
+    once(build / "supply" / pin.part, f"{deb.name} {pin.sha256}", make)
+
+
 def opensbi_name(name):
     if name == "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin":
         return "fw_dynamic.bin"
@@ -190,9 +196,7 @@ def main():
                 if part.startswith("micropython"):
                     unpack_micropython(build, part)
                 else:
-                    pin, deb = fetch(part, build / "supply")
-                    key = f"{deb.name} {pin.sha256}"
-                    once(build / "supply" / pin.part, key, lambda f: unpack_deb(deb, f, DEB_PARTS[pin.part]))
+                    unpack_package(build, part)
     except FetchError as error:
         sys.exit(f"unpack: {error}")
 
