@@ -6,24 +6,22 @@ Viper on the target; on CPython the same functions run unspecialised.
 import struct
 import sys
 
-try:
+if sys.implementation.name == "micropython":
     import micropython
     from micropython import const
-except ImportError:
+else:
+    ptr8 = int
+
+    def const(value):
+        return value
 
     class micropython:
-        """Stands in for the module of that name on a plain CPython."""
+        """Stands in for the module of that name."""
 
         @staticmethod
         def viper(function):
             return function
 
-    def const(value):
-        return value
-
-
-if sys.implementation.name != "micropython":
-    ptr8 = int
 
 _BEGIN_NODE = const(1)
 _END_NODE = const(2)
