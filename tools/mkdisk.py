@@ -73,8 +73,7 @@ class Part(NamedTuple):
 
     @property
     def sectors(self):
-        length = len(self.image) if isinstance(self.image, bytes) else os.path.getsize(self.image)
-        return -(-max(self.size, length, 1) // SECTOR)
+        return -(-max(self.size, size_of(self.image), 1) // SECTOR)
 
 
 def align(value, step):
@@ -205,11 +204,12 @@ def stage(files, folder):
             os.utime(Path(base) / name, (EPOCH, EPOCH), follow_symlinks=False)
 
 
+def size_of(content):
+    return os.path.getsize(content) if isinstance(content, Path) else len(content or b"")
+
+
 def tree_size(files):
-    sizes = (
-        len(c) if isinstance(c, bytes) else c.stat().st_size for c in files.values() if isinstance(c, bytes | Path)
-    )
-    return sum(sizes)
+    return sum(size_of(content) for content in files.values() if not isinstance(content, Link))
 
 
 def ext(path, files, kind="ext4", size=0, block=4096, label="", options=(), identity=IDENTITY):
