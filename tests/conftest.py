@@ -4,7 +4,6 @@ import re
 import subprocess
 
 import pytest
-import qemu
 from session import Session
 
 
