@@ -100,7 +100,9 @@ venv: packages $(VENV)/.stamp ## make the virtual environment of the tests
 $(VENV)/.stamp: tools/requirements.txt
 	@echo "  venv     $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tools/requirements.txt || { \
+		echo "pip cannot get tools/requirements.txt with the settings of this machine: see 'pip config list'," >&2; \
+		echo "or set PIP_FIND_LINKS to a folder with these wheels and PIP_NO_INDEX=1." >&2; exit 1; }
 	@touch $@
 
 .PHONY: sources
