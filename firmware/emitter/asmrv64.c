@@ -1,0 +1,819 @@
+// SPDX-License-Identifier: MIT
+// RV64 assembler: sequences of instructions. Encoders are in the header.
+
+#include <string.h>
+
+#include "py/mpconfig.h"
+
+#if MICROPY_EMIT_RV64
+
+#include "py/misc.h"
+#include "py/runtime.h"
+
+#include "py/asmrv64.h"
+
+// Registers that sequences here may clobber; nothing else uses them.
+#define SCRATCH RV64_T1
+#define CALL_SCRATCH RV64_A5
+
+// ra, s0, s1, s2 to s11: what a function must give back as it found it.
+#define CALLEE_SAVED (1u << RV64_RA | 1u << RV64_S0 | 1u << RV64_S1 | 0x3ffu << RV64_S2)
+
+// Room of a branch whose label is further away than anything can reach, as far as is known.
+#define ROOM_UNKNOWN (UINT32_MAX)
+
+static void emit32(asm_rv64_t *as, uint32_t word) {
+    uint8_t *c = mp_asm_base_get_cur_to_write_bytes(&as->base, 4);
+    if (c != NULL) {
+        c[0] = (uint8_t)word;
+        c[1] = (uint8_t)(word >> 8);
+        c[2] = (uint8_t)(word >> 16);
+        c[3] = (uint8_t)(word >> 24);
+    }
+}
+
+static void emit16(asm_rv64_t *as, uint16_t half) {
+    uint8_t *c = mp_asm_base_get_cur_to_write_bytes(&as->base, 2);
+    if (c != NULL) {
+        c[0] = (uint8_t)half;
+        c[1] = (uint8_t)(half >> 8);
+    }
+}
+
+// Round 0 takes no short forms: distances measured in it never grow later.
+static bool may_compress(asm_rv64_t *as) {
+    return as->round > 0;
+}
+
+static void touch(asm_rv64_t *as, unsigned rd) {
+    as->touched |= 1u << rd;
+}
+
+static void set_last(asm_rv64_t *as, rv64_last_kind_t kind, size_t start, unsigned op, unsigned rd, unsigned rs1, unsigned rs2, int64_t imm) {
+    if (as->base.suppress) {
+        return;
+    }
+    as->last_kind = kind;
+    as->last_start = start;
+    as->last_end = as->base.code_offset;
+    as->last_op = op;
+    as->last_rd = rd;
+    as->last_rs1 = rs1;
+    as->last_rs2 = rs2;
+    as->last_imm = imm;
+}
+
+// Whether the last operation is still the last thing in the code, and of this kind.
+static bool last_is(asm_rv64_t *as, rv64_last_kind_t kind) {
+    return as->last_kind == kind && as->last_end == as->base.code_offset && !as->base.suppress && as->round > 0;
+}
+
+static void forget_last(asm_rv64_t *as) {
+    if (!as->base.suppress) {
+        as->last_kind = RV64_LAST_NONE;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Single instructions, in their shortest form.
+
+static void emit_addi(asm_rv64_t *as, unsigned rd, unsigned rs1, int64_t imm) {
+    touch(as, rd);
+    if (may_compress(as)) {
+        if (rs1 == RV64_ZERO && rd != RV64_ZERO && rv64_fits(imm, 6)) {
+            emit16(as, rv64_c_li(rd, imm));
+            return;
+        }
+        if (imm == 0 && rd != RV64_ZERO && rs1 != RV64_ZERO) {
+            emit16(as, rv64_c_mv(rd, rs1));
+            return;
+        }
+        if (rd == RV64_SP && rs1 == RV64_SP && imm != 0 && rv64_fits(imm, 10) && (imm & 15) == 0) {
+            emit16(as, rv64_c_addi16sp(imm));
+            return;
+        }
+        if (rd == rs1 && rd != RV64_ZERO && imm != 0 && rv64_fits(imm, 6)) {
+            emit16(as, rv64_c_addi(rd, imm));
+            return;
+        }
+        if (rs1 == RV64_SP && rv64_is_c_reg(rd) && imm > 0 && rv64_fits_u(imm, 10) && (imm & 3) == 0) {
+            emit16(as, rv64_c_addi4spn(rd, imm));
+            return;
+        }
+    }
+    emit32(as, rv64_addi(rd, rs1, imm));
+}
+
+static void emit_addiw(asm_rv64_t *as, unsigned rd, unsigned rs1, int64_t imm) {
+    touch(as, rd);
+    if (may_compress(as) && rd == rs1 && rd != RV64_ZERO && rv64_fits(imm, 6)) {
+        emit16(as, rv64_c_addiw(rd, imm));
+    } else {
+        emit32(as, rv64_addiw(rd, rs1, imm));
+    }
+}
+
+static void emit_lui(asm_rv64_t *as, unsigned rd, int64_t imm) {
+    touch(as, rd);
+    if (may_compress(as) && rd != RV64_ZERO && rd != RV64_SP && imm != 0 && rv64_fits(imm, 6)) {
+        emit16(as, rv64_c_lui(rd, imm));
+    } else {
+        emit32(as, rv64_lui(rd, imm));
+    }
+}
+
+static void emit_shift(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, unsigned amount) {
+    touch(as, rd);
+    bool in_place = may_compress(as) && rd == rs1 && rd != RV64_ZERO && amount != 0;
+    if (op == RV64_OP_SLL) {
+        if (in_place) {
+            emit16(as, rv64_c_slli(rd, amount));
+        } else {
+            emit32(as, rv64_slli(rd, rs1, amount));
+        }
+    } else if (op == RV64_OP_SRL) {
+        if (in_place && rv64_is_c_reg(rd)) {
+            emit16(as, rv64_c_srli(rd, amount));
+        } else {
+            emit32(as, rv64_srli(rd, rs1, amount));
+        }
+    } else {
+        if (in_place && rv64_is_c_reg(rd)) {
+            emit16(as, rv64_c_srai(rd, amount));
+        } else {
+            emit32(as, rv64_srai(rd, rs1, amount));
+        }
+    }
+}
+
+static void emit_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, unsigned rs2) {
+    touch(as, rd);
+    if (may_compress(as) && rd != RV64_ZERO) {
+        // Bring the destination to the left if that is allowed.
+        unsigned left = rs1, right = rs2;
+        if (rd == rs2 && (op == RV64_OP_ADD || op == RV64_OP_AND || op == RV64_OP_OR || op == RV64_OP_XOR)) {
+            left = rs2;
+            right = rs1;
+        }
+        if (rd == left && op == RV64_OP_ADD && right != RV64_ZERO) {
+            emit16(as, rv64_c_add(rd, right));
+            return;
+        }
+        if (rd == left && rv64_is_c_reg(rd) && rv64_is_c_reg(right)) {
+            switch (op) {
+                case RV64_OP_SUB:
+                    emit16(as, rv64_c_sub(rd, right));
+                    return;
+                case RV64_OP_AND:
+                    emit16(as, rv64_c_and(rd, right));
+                    return;
+                case RV64_OP_OR:
+                    emit16(as, rv64_c_or(rd, right));
+                    return;
+                case RV64_OP_XOR:
+                    emit16(as, rv64_c_xor(rd, right));
+                    return;
+                default:
+                    break;
+            }
+        }
+    }
+    switch (op) {
+        case RV64_OP_ADD:
+            emit32(as, rv64_add(rd, rs1, rs2));
+            break;
+        case RV64_OP_SUB:
+            emit32(as, rv64_sub(rd, rs1, rs2));
+            break;
+        case RV64_OP_AND:
+            emit32(as, rv64_and(rd, rs1, rs2));
+            break;
+        case RV64_OP_OR:
+            emit32(as, rv64_or(rd, rs1, rs2));
+            break;
+        case RV64_OP_XOR:
+            emit32(as, rv64_xor(rd, rs1, rs2));
+            break;
+        case RV64_OP_SLL:
+            emit32(as, rv64_sll(rd, rs1, rs2));
+            break;
+        case RV64_OP_SRL:
+            emit32(as, rv64_srl(rd, rs1, rs2));
+            break;
+        case RV64_OP_SRA:
+            emit32(as, rv64_sra(rd, rs1, rs2));
+            break;
+        case RV64_OP_SLT:
+            emit32(as, rv64_slt(rd, rs1, rs2));
+            break;
+        case RV64_OP_SLTU:
+            emit32(as, rv64_sltu(rd, rs1, rs2));
+            break;
+        case RV64_OP_MUL:
+            emit32(as, rv64_mul(rd, rs1, rs2));
+            break;
+    }
+}
+
+static void emit_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, int64_t offset) {
+    touch(as, rd);
+    if (may_compress(as) && size == RV64_D && rd != RV64_ZERO && (offset & 7) == 0) {
+        if (base == RV64_SP && rv64_fits_u(offset, 9)) {
+            emit16(as, rv64_c_ldsp(rd, offset));
+            return;
+        }
+        if (rv64_is_c_reg(base) && rv64_is_c_reg(rd) && rv64_fits_u(offset, 8)) {
+            emit16(as, rv64_c_ld(rd, base, offset));
+            return;
+        }
+    }
+    switch (size) {
+        case RV64_B:
+            emit32(as, rv64_lbu(rd, base, offset));
+            break;
+        case RV64_H:
+            emit32(as, rv64_lhu(rd, base, offset));
+            break;
+        case RV64_W:
+            emit32(as, rv64_lwu(rd, base, offset));
+            break;
+        default:
+            emit32(as, rv64_ld(rd, base, offset));
+            break;
+    }
+}
+
+static void emit_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, int64_t offset) {
+    if (may_compress(as)) {
+        if (size == RV64_D && base == RV64_SP && rv64_fits_u(offset, 9) && (offset & 7) == 0) {
+            emit16(as, rv64_c_sdsp(rs, offset));
+            return;
+        }
+        if (rv64_is_c_reg(base) && rv64_is_c_reg(rs)) {
+            if (size == RV64_D && rv64_fits_u(offset, 8) && (offset & 7) == 0) {
+                emit16(as, rv64_c_sd(rs, base, offset));
+                return;
+            }
+            if (size == RV64_W && rv64_fits_u(offset, 7) && (offset & 3) == 0) {
+                emit16(as, rv64_c_sw(rs, base, offset));
+                return;
+            }
+        }
+    }
+    switch (size) {
+        case RV64_B:
+            emit32(as, rv64_sb(rs, base, offset));
+            break;
+        case RV64_H:
+            emit32(as, rv64_sh(rs, base, offset));
+            break;
+        case RV64_W:
+            emit32(as, rv64_sw(rs, base, offset));
+            break;
+        default:
+            emit32(as, rv64_sd(rs, base, offset));
+            break;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Constants.
+
+typedef struct {
+    enum { STEP_ADDI, STEP_ADDIW, STEP_LUI, STEP_SLLI, STEP_SRLI } kind;
+    int64_t imm;
+} step_t;
+
+#define MAX_STEPS (9)
+
+// The low 12 bits, sign-extended.
+static int64_t low12(int64_t value) {
+    return (int64_t)((uint64_t)value << 52) >> 52;
+}
+
+// Steps that make a constant: lui and addiw for 32 bits, else the upper part, a shift and the low 12 bits.
+static size_t plan_constant(int64_t value, step_t *steps) {
+    if (rv64_fits(value, 12)) {
+        steps[0] = (step_t) {STEP_ADDI, value};
+        return 1;
+    }
+    int64_t low = low12(value);
+    size_t n;
+    if (rv64_fits(value, 32)) {
+        // The upper part wraps for values that end in 0x7ffff800 and up; addiw wraps back.
+        int64_t upper = (int64_t)((uint64_t)((value - low) >> 12) << 44) >> 44;
+        steps[0] = (step_t) {STEP_LUI, upper};
+        n = 1;
+        if (low != 0) {
+            steps[n++] = (step_t) {STEP_ADDIW, low};
+        }
+        return n;
+    }
+    int64_t rest = (int64_t)((uint64_t)value - (uint64_t)low);
+    unsigned shift = (unsigned)__builtin_ctzll((uint64_t)rest);
+    n = plan_constant(rest >> shift, steps);
+    steps[n++] = (step_t) {STEP_SLLI, shift};
+    if (low != 0) {
+        steps[n++] = (step_t) {STEP_ADDI, low};
+    }
+    return n;
+}
+
+// Clobbers nothing but rd.
+static void emit_constant(asm_rv64_t *as, unsigned rd, int64_t value) {
+    step_t steps[MAX_STEPS];
+    size_t n = plan_constant(value, steps);
+    if (n > 2 && value > 0) {
+        // Zeros on the left may come cheaper from a right shift, of a value with ones or zeros shifted in.
+        unsigned zeros = (unsigned)__builtin_clzll((uint64_t)value);
+        for (int ones = 1; ones >= 0; --ones) {
+            uint64_t fill = ones ? ((uint64_t)1 << zeros) - 1 : 0;
+            step_t other[MAX_STEPS];
+            size_t m = plan_constant((int64_t)((uint64_t)value << zeros | fill), other);
+            if (m + 1 < n) {
+                other[m++] = (step_t) {STEP_SRLI, zeros};
+                memcpy(steps, other, m * sizeof(step_t));
+                n = m;
+            }
+        }
+    }
+    for (size_t i = 0; i < n; ++i) {
+        switch (steps[i].kind) {
+            case STEP_ADDI:
+                emit_addi(as, rd, i == 0 ? RV64_ZERO : rd, steps[i].imm);
+                break;
+            case STEP_ADDIW:
+                emit_addiw(as, rd, rd, steps[i].imm);
+                break;
+            case STEP_LUI:
+                emit_lui(as, rd, steps[i].imm);
+                break;
+            case STEP_SLLI:
+                emit_shift(as, RV64_OP_SLL, rd, rd, (unsigned)steps[i].imm);
+                break;
+            case STEP_SRLI:
+                emit_shift(as, RV64_OP_SRL, rd, rd, (unsigned)steps[i].imm);
+                break;
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Values: each operation remembers itself, so that asm_rv64_move_result() can do it again.
+
+// rd = rs
+void asm_rv64_mv(asm_rv64_t *as, unsigned rd, unsigned rs) {
+    if (rd == rs) {
+        return;
+    }
+    size_t start = as->base.code_offset;
+    emit_addi(as, rd, rs, 0);
+    set_last(as, RV64_LAST_MV, start, 0, rd, rs, 0, 0);
+}
+
+// rd = imm
+void asm_rv64_li(asm_rv64_t *as, unsigned rd, int64_t imm) {
+    size_t start = as->base.code_offset;
+    emit_constant(as, rd, imm);
+    set_last(as, RV64_LAST_LI, start, 0, rd, 0, 0, imm);
+}
+
+// rd = rs1 <op> rs2
+void asm_rv64_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, unsigned rs2) {
+    if (op == RV64_OP_XOR && rs1 == rs2) {
+        asm_rv64_li(as, rd, 0);
+        return;
+    }
+    size_t start = as->base.code_offset;
+    emit_op(as, op, rd, rs1, rs2);
+    set_last(as, RV64_LAST_OP, start, op, rd, rs1, rs2, 0);
+}
+
+// rd = rs1 <op> imm, for any imm. Clobbers t1 if imm fits no instruction.
+void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, int64_t imm) {
+    size_t start = as->base.code_offset;
+    bool fits = rv64_fits(imm, 12);
+    if (op == RV64_OP_ADD && fits) {
+        emit_addi(as, rd, rs1, imm);
+    } else if (op == RV64_OP_SUB && imm >= -2047 && imm <= 2048) {
+        emit_addi(as, rd, rs1, -imm);
+    } else if (op == RV64_OP_AND && fits) {
+        touch(as, rd);
+        if (may_compress(as) && rd == rs1 && rv64_is_c_reg(rd) && rv64_fits(imm, 6)) {
+            emit16(as, rv64_c_andi(rd, imm));
+        } else {
+            emit32(as, rv64_andi(rd, rs1, imm));
+        }
+    } else if (op == RV64_OP_AND && imm > 0 && ((uint64_t)imm & ((uint64_t)imm + 1)) == 0) {
+        // A mask of low bits: shift the others out and zeros in.
+        unsigned shift = (unsigned)__builtin_clzll((uint64_t)imm);
+        emit_shift(as, RV64_OP_SLL, rd, rs1, shift);
+        emit_shift(as, RV64_OP_SRL, rd, rd, shift);
+    } else if (op == RV64_OP_OR && fits) {
+        touch(as, rd);
+        emit32(as, rv64_ori(rd, rs1, imm));
+    } else if (op == RV64_OP_XOR && fits) {
+        touch(as, rd);
+        emit32(as, rv64_xori(rd, rs1, imm));
+    } else if (op == RV64_OP_SLT && fits) {
+        touch(as, rd);
+        emit32(as, rv64_slti(rd, rs1, imm));
+    } else if (op == RV64_OP_SLTU && fits) {
+        touch(as, rd);
+        emit32(as, rv64_sltiu(rd, rs1, imm));
+    } else if (op == RV64_OP_SLL || op == RV64_OP_SRL || op == RV64_OP_SRA) {
+        // The machine takes the amount modulo 64, and so do we.
+        emit_shift(as, op, rd, rs1, (unsigned)(imm & 63));
+    } else {
+        emit_constant(as, SCRATCH, imm);
+        emit_op(as, op, rd, rs1, SCRATCH);
+    }
+    set_last(as, RV64_LAST_OP_IMM, start, op, rd, rs1, 0, imm);
+}
+
+// rd = rs1 <cond> rs2 ? 1 : 0
+void asm_rv64_set(asm_rv64_t *as, rv64_cond_t cond, unsigned rd, unsigned rs1, unsigned rs2) {
+    size_t start = as->base.code_offset;
+    switch (cond) {
+        case RV64_EQ:
+        case RV64_NE: {
+            unsigned difference = rs1;
+            if (rs2 != RV64_ZERO) {
+                emit_op(as, RV64_OP_SUB, rd, rs1, rs2);
+                difference = rd;
+            }
+            touch(as, rd);
+            if (cond == RV64_EQ) {
+                emit32(as, rv64_sltiu(rd, difference, 1));
+            } else {
+                emit32(as, rv64_sltu(rd, RV64_ZERO, difference));
+            }
+            break;
+        }
+        case RV64_LT:
+        case RV64_GE:
+            emit_op(as, RV64_OP_SLT, rd, rs1, rs2);
+            break;
+        default:
+            emit_op(as, RV64_OP_SLTU, rd, rs1, rs2);
+            break;
+    }
+    if (cond == RV64_GE || cond == RV64_GEU) {
+        emit32(as, rv64_xori(rd, rd, 1));
+    }
+    set_last(as, RV64_LAST_SET, start, cond, rd, rs1, rs2, 0);
+}
+
+// Brings base + offset within reach of a 12-bit offset; may leave a base in t1.
+static unsigned reach(asm_rv64_t *as, unsigned base, int64_t *offset) {
+    if (rv64_fits(*offset, 12)) {
+        return base;
+    }
+    int64_t low = low12(*offset);
+    emit_constant(as, SCRATCH, (int64_t)((uint64_t)*offset - (uint64_t)low));
+    emit_op(as, RV64_OP_ADD, SCRATCH, SCRATCH, base);
+    *offset = low;
+    return SCRATCH;
+}
+
+// rd = zero-extended memory at base + offset. Clobbers t1 if the offset is long.
+void asm_rv64_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, int64_t offset) {
+    size_t start = as->base.code_offset;
+    int64_t rest = offset;
+    unsigned from = reach(as, base, &rest);
+    emit_load(as, size, rd, from, rest);
+    set_last(as, RV64_LAST_LOAD, start, size, rd, base, 0, offset);
+}
+
+// Memory at base + offset = rs. Clobbers t1 if the offset is long.
+void asm_rv64_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, int64_t offset) {
+    unsigned to = reach(as, base, &offset);
+    emit_store(as, size, rs, to, offset);
+}
+
+// base + (index << size): in a register, which may be t1.
+static unsigned element_addr(asm_rv64_t *as, unsigned size, unsigned base, unsigned index) {
+    if (size == 0) {
+        emit_op(as, RV64_OP_ADD, SCRATCH, base, index);
+    } else {
+        emit_shift(as, RV64_OP_SLL, SCRATCH, index, size);
+        emit_op(as, RV64_OP_ADD, SCRATCH, SCRATCH, base);
+    }
+    return SCRATCH;
+}
+
+// rd = zero-extended memory at base + (index << size). Clobbers t1; base and index stay as they are.
+void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index) {
+    size_t start = as->base.code_offset;
+    emit_load(as, size, rd, element_addr(as, size, base, index), 0);
+    set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, index, 0);
+}
+
+// Memory at base + (index << size) = rs. Clobbers t1; base and index stay as they are.
+void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index) {
+    emit_store(as, size, rs, element_addr(as, size, base, index), 0);
+}
+
+void asm_rv64_load_local(asm_rv64_t *as, unsigned rd, size_t local) {
+    asm_rv64_load(as, RV64_D, rd, RV64_SP, (int64_t)local * 8);
+}
+
+void asm_rv64_store_local(asm_rv64_t *as, unsigned rs, size_t local) {
+    asm_rv64_store(as, RV64_D, rs, RV64_SP, (int64_t)local * 8);
+}
+
+void asm_rv64_local_addr(asm_rv64_t *as, unsigned rd, size_t local) {
+    asm_rv64_op_imm(as, RV64_OP_ADD, rd, RV64_SP, (int64_t)local * 8);
+}
+
+bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
+    if (as->last_rd != from || !last_is(as, as->last_kind)) {
+        return false;
+    }
+    switch (as->last_kind) {
+        case RV64_LAST_NONE:
+        case RV64_LAST_JUMP:
+            return false;
+        default:
+            break;
+    }
+    as->base.code_offset = as->last_start;
+    unsigned rs1 = as->last_rs1, rs2 = as->last_rs2;
+    switch (as->last_kind) {
+        case RV64_LAST_OP:
+            asm_rv64_op(as, as->last_op, to, rs1, rs2);
+            break;
+        case RV64_LAST_OP_IMM:
+            asm_rv64_op_imm(as, as->last_op, to, rs1, as->last_imm);
+            break;
+        case RV64_LAST_LI:
+            asm_rv64_li(as, to, as->last_imm);
+            break;
+        case RV64_LAST_MV:
+            if (to == rs1) {
+                // The value goes back to where it came from.
+                forget_last(as);
+            } else {
+                asm_rv64_mv(as, to, rs1);
+            }
+            break;
+        case RV64_LAST_LOAD:
+            asm_rv64_load(as, as->last_op, to, rs1, as->last_imm);
+            break;
+        case RV64_LAST_LOAD_INDEXED:
+            asm_rv64_load_indexed(as, as->last_op, to, rs1, rs2);
+            break;
+        default:
+            asm_rv64_set(as, as->last_op, to, rs1, rs2);
+            break;
+    }
+    return true;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Jumps and branches.
+//
+// A backward displacement is known at once. A forward one is known in round 2 only, but its form must be chosen in
+// round 1: by how far away the label was in round 0, where everything was as long as it can get.
+
+// Sets *displacement, which is only right backwards and in round 2, and returns how far the label can be.
+static int64_t find_label(asm_rv64_t *as, size_t label, int64_t *displacement) {
+    size_t pos = as->base.code_offset;
+    size_t target = as->base.label_offsets[label];
+    size_t n = as->branch_num++;
+    if (as->round == 0) {
+        if (n >= as->branch_alloc) {
+            size_t alloc = as->branch_alloc + 16;
+            as->branches = m_renew(rv64_branch_t, as->branches, as->branch_alloc, alloc);
+            as->branch_alloc = alloc;
+        }
+        as->branches[n] = (rv64_branch_t) {(uint32_t)label, (uint32_t)pos};
+        *displacement = 0;
+        return ROOM_UNKNOWN;
+    }
+    if (target != (size_t)-1 && target <= pos) {
+        *displacement = (int64_t)target - (int64_t)pos;
+        return *displacement;
+    }
+    *displacement = as->round == 2 ? (int64_t)target - (int64_t)pos : 0;
+    return as->rooms_valid ? (int64_t)as->branches[n].room : (int64_t)ROOM_UNKNOWN;
+}
+
+// Called where code is written: a displacement that its form cannot hold must never get into it.
+static void check_displacement(int64_t displacement, unsigned bits) {
+    if (!rv64_fits(displacement, bits)) {
+        mp_raise_NotImplementedError(MP_ERROR_TEXT("function too long"));
+    }
+}
+
+// c.j label, or jal zero, label: 1 MiB either way
+void asm_rv64_jump(asm_rv64_t *as, size_t label) {
+    if (as->base.suppress) {
+        return;
+    }
+    size_t start = as->base.code_offset;
+    int64_t displacement;
+    int64_t room = find_label(as, label, &displacement);
+    if (may_compress(as) && rv64_fits(room, 12)) {
+        check_displacement(displacement, 12);
+        emit16(as, rv64_c_j(displacement));
+    } else {
+        check_displacement(displacement, 21);
+        emit32(as, rv64_jal(RV64_ZERO, displacement));
+    }
+    set_last(as, RV64_LAST_JUMP, start, 0, 0, 0, 0, (int64_t)label);
+}
+
+// c.jr rs
+void asm_rv64_jump_reg(asm_rv64_t *as, unsigned rs) {
+    if (may_compress(as)) {
+        emit16(as, rv64_c_jr(rs));
+    } else {
+        emit32(as, rv64_jalr(RV64_ZERO, rs, 0));
+    }
+    forget_last(as);
+}
+
+static void emit_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, int64_t displacement) {
+    switch (cond) {
+        case RV64_EQ:
+            emit32(as, rv64_beq(rs1, rs2, displacement));
+            break;
+        case RV64_NE:
+            emit32(as, rv64_bne(rs1, rs2, displacement));
+            break;
+        case RV64_LT:
+            emit32(as, rv64_blt(rs1, rs2, displacement));
+            break;
+        case RV64_GE:
+            emit32(as, rv64_bge(rs1, rs2, displacement));
+            break;
+        case RV64_LTU:
+            emit32(as, rv64_bltu(rs1, rs2, displacement));
+            break;
+        default:
+            emit32(as, rv64_bgeu(rs1, rs2, displacement));
+            break;
+    }
+}
+
+// c.beqz/c.bnez rs1, label: 256 bytes either way
+// b<cond> rs1, rs2, label: 4 KiB
+// b<opposite> rs1, rs2, 8; jal zero, label: 1 MiB
+void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, size_t label) {
+    if (as->base.suppress) {
+        return;
+    }
+    int64_t displacement;
+    int64_t room = find_label(as, label, &displacement);
+    if (rs1 == RV64_ZERO && cond <= RV64_NE) {
+        rs1 = rs2;
+        rs2 = RV64_ZERO;
+    }
+    if (may_compress(as) && cond <= RV64_NE && rs2 == RV64_ZERO && rv64_is_c_reg(rs1) && rv64_fits(room, 9)) {
+        check_displacement(displacement, 9);
+        emit16(as, cond == RV64_EQ ? rv64_c_beqz(rs1, displacement) : rv64_c_bnez(rs1, displacement));
+    } else if (rv64_fits(room, 13)) {
+        check_displacement(displacement, 13);
+        emit_branch(as, cond, rs1, rs2, displacement);
+    } else {
+        displacement -= 4;
+        check_displacement(displacement, 21);
+        emit_branch(as, cond ^ 1, rs1, rs2, 8);
+        emit32(as, rv64_jal(RV64_ZERO, displacement));
+    }
+    forget_last(as);
+}
+
+// Branches on a register, which is dead afterwards if it holds the result of the comparison or copy just before.
+void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t label) {
+    if (as->last_rd == rs && last_is(as, RV64_LAST_SET)) {
+        as->base.code_offset = as->last_start;
+        asm_rv64_branch(as, nonzero ? as->last_op : as->last_op ^ 1, as->last_rs1, as->last_rs2, label);
+    } else if (as->last_rd == rs && last_is(as, RV64_LAST_MV)) {
+        as->base.code_offset = as->last_start;
+        asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, as->last_rs1, RV64_ZERO, label);
+    } else {
+        asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, rs, RV64_ZERO, label);
+    }
+}
+
+void asm_rv64_label_assign(asm_rv64_t *as, size_t label) {
+    if (as->last_kind == RV64_LAST_JUMP && as->last_end == as->base.code_offset && as->round > 0
+        && (size_t)as->last_imm == label) {
+        // A jump to what follows it.
+        as->base.code_offset = as->last_start;
+    }
+    mp_asm_base_label_assign(&as->base, label);
+    forget_last(as);
+}
+
+// auipc rd, upper; addi rd, rd, low: the address of a label. Always 8 bytes.
+void asm_rv64_label_addr(asm_rv64_t *as, unsigned rd, size_t label) {
+    int64_t displacement = 0;
+    if (as->round == 2) {
+        displacement = (int64_t)as->base.label_offsets[label] - (int64_t)as->base.code_offset;
+        check_displacement(displacement, 31);
+    }
+    int64_t low = low12(displacement);
+    touch(as, rd);
+    emit32(as, rv64_auipc(rd, (displacement - low) >> 12));
+    emit32(as, rv64_addi(rd, rd, low));
+    forget_last(as);
+}
+
+// c.ld a5, index * 8(s1); c.jalr a5: calls a function of mp_fun_table, which s1 points to.
+void asm_rv64_call_table(asm_rv64_t *as, size_t index) {
+    emit_load(as, RV64_D, CALL_SCRATCH, RV64_S1, (int64_t)index * 8);
+    touch(as, RV64_RA);
+    if (may_compress(as)) {
+        emit16(as, rv64_c_jalr(CALL_SCRATCH));
+    } else {
+        emit32(as, rv64_jalr(RV64_RA, CALL_SCRATCH, 0));
+    }
+    forget_last(as);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Frames. From sp upwards: locals, then the saved registers, then padding to a multiple of 16.
+
+// Adds to sp. Clobbers t1 if the amount is large.
+static void adjust_sp(asm_rv64_t *as, int64_t amount) {
+    if (rv64_fits(amount, 12)) {
+        if (amount != 0) {
+            emit_addi(as, RV64_SP, RV64_SP, amount);
+        }
+    } else {
+        emit_constant(as, SCRATCH, amount);
+        emit_op(as, RV64_OP_ADD, RV64_SP, RV64_SP, SCRATCH);
+    }
+}
+
+// The part of the frame that is taken before registers are saved: all of it, or if stores would not reach so far,
+// only what they need.
+static size_t save_area(asm_rv64_t *as) {
+    if (as->frame_size < 2048 && as->round > 0) {
+        return as->frame_size;
+    }
+    return ((size_t)__builtin_popcount(as->saved) * 8 + 15) & ~(size_t)15;
+}
+
+// small: the frame and the Python state are small enough for every access to them to be one instruction.
+void asm_rv64_entry(asm_rv64_t *as, size_t num_locals, bool small) {
+    forget_last(as);
+    as->branch_num = 0;
+    if (as->round == 0) {
+        as->saved = CALLEE_SAVED;
+    } else if (as->round == 1) {
+        as->saved = as->touched & CALLEE_SAVED;
+        as->rooms_valid = small;
+    }
+    as->touched &= CALLEE_SAVED;
+    as->frame_size = ((num_locals + (size_t)__builtin_popcount(as->saved)) * 8 + 15) & ~(size_t)15;
+    size_t area = save_area(as);
+    size_t offset = area;
+    adjust_sp(as, -(int64_t)area);
+    for (unsigned reg = 1; reg < 32; ++reg) {
+        if (as->saved & 1u << reg) {
+            offset -= 8;
+            emit_store(as, RV64_D, reg, RV64_SP, (int64_t)offset);
+        }
+    }
+    adjust_sp(as, -(int64_t)(as->frame_size - area));
+}
+
+void asm_rv64_exit(asm_rv64_t *as) {
+    uint32_t touched = as->touched;
+    size_t area = save_area(as);
+    size_t offset = area;
+    adjust_sp(as, (int64_t)(as->frame_size - area));
+    for (unsigned reg = 1; reg < 32; ++reg) {
+        if (as->saved & 1u << reg) {
+            offset -= 8;
+            emit_load(as, RV64_D, reg, RV64_SP, (int64_t)offset);
+        }
+    }
+    adjust_sp(as, (int64_t)area);
+    asm_rv64_jump_reg(as, RV64_RA);
+    as->touched = touched;
+}
+
+void asm_rv64_end_pass(asm_rv64_t *as) {
+    if (as->round == 0) {
+        for (size_t i = 0; i < as->branch_num; ++i) {
+            rv64_branch_t *b = &as->branches[i];
+            size_t target = as->base.label_offsets[b->label];
+            b->room = target == (size_t)-1 || target < b->room ? ROOM_UNKNOWN : (uint32_t)target - b->room;
+        }
+        as->round = 1;
+    } else if (as->touched & CALLEE_SAVED & ~as->saved) {
+        mp_raise_NotImplementedError(MP_ERROR_TEXT("register not saved"));
+    } else if (as->round == 1) {
+        as->round = 2;
+    } else {
+        as->round = 0;
+        as->touched = 0;
+    }
+}
+
+#endif // MICROPY_EMIT_RV64
