@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// External interrupts to Python callbacks, and the table of devices to quiesce.
+//
+// The trap claims, marks the source and schedules one static node; the source stays claimed, so
+// silent, until Python calls irq_complete(). Callbacks run between bytecodes, in source order.
+#include "py/mpstate.h"
+#include "py/runtime.h"
+
+#include "csr.h"
+#include "irq.h"
+#include "mmio.h"
+#include "plic.h"
+#include "uart16550.h"
+
+#define QUIESCE_MAX 64
+#define QUIESCE_READS 100000
+
+typedef struct _quiesce_t {
+    uint64_t addr;
+    uint32_t width;
+} quiesce_t;
+
+static uint32_t uart_source;
+static volatile bool event;
+static uint64_t pending[IRQ_MAX / 64]; // written with interrupts off
+static uint64_t claimed[IRQ_MAX / 64];
+static mp_sched_node_t node;
+static quiesce_t quiesce[QUIESCE_MAX];
+static size_t num_quiesce;
+
+static void bit_set(uint64_t *set, uint32_t n) {
+    set[n / 64] |= 1ull << (n % 64);
+}
+
+static void bit_clear(uint64_t *set, uint32_t n) {
+    set[n / 64] &= ~(1ull << (n % 64));
+}
+
+static bool bit_test(const uint64_t *set, uint32_t n) {
+    return set[n / 64] >> (n % 64) & 1;
+}
+
+void irq_init(uint32_t source) {
+    if (!plic_present()) {
+        return;
+    }
+    uart_source = source;
+    if (source != 0) {
+        plic_set_enable(source, true);
+        uart16550_irq_enable();
+    }
+    csr_write(mie, CSR_MIE_MEIE);
+    csr_set(mstatus, CSR_MSTATUS_MIE);
+}
+
+static void run_handlers(mp_sched_node_t *self) {
+    (void)self;
+    for (uint32_t source = 1; source < IRQ_MAX; ++source) {
+        uintptr_t state = csr_irq_save();
+        bool due = bit_test(pending, source);
+        bit_clear(pending, source);
+        csr_irq_restore(state);
+        mp_obj_t callback = MP_STATE_PORT(irq_handlers)[source];
+        if (due && callback != MP_OBJ_NULL) {
+            mp_call_function_1_protected(callback, MP_OBJ_NEW_SMALL_INT(source));
+        }
+    }
+}
+
+void irq_external(void) {
+    uint32_t source;
+    while ((source = plic_claim()) != 0) {
+        event = true;
+        if (source == uart_source) {
+            uart16550_receive();
+            plic_complete(source);
+        } else if (source < IRQ_MAX && MP_STATE_PORT(irq_handlers)[source] != MP_OBJ_NULL) {
+            bit_set(claimed, source);
+            bit_set(pending, source);
+            mp_sched_schedule_node(&node, run_handlers);
+        } else {
+            // nobody wants it: silence it rather than loop
+            plic_complete(source);
+            plic_set_enable(source, false);
+        }
+    }
+}
+
+bool irq_take_event(void) {
+    bool e = event;
+    event = false;
+    return e;
+}
+
+bool irq_set_handler(uint32_t source, mp_obj_t callback) {
+    if (!plic_present() || source == 0 || source >= IRQ_MAX || source > plic_num_sources() || source == uart_source) {
+        return false;
+    }
+    uintptr_t state = csr_irq_save();
+    if (callback == mp_const_none) {
+        irq_complete(source);
+        plic_set_enable(source, false);
+        bit_clear(pending, source);
+        MP_STATE_PORT(irq_handlers)[source] = MP_OBJ_NULL;
+    } else {
+        MP_STATE_PORT(irq_handlers)[source] = callback;
+        plic_set_enable(source, true);
+    }
+    csr_irq_restore(state);
+    return true;
+}
+
+void irq_complete(uint32_t source) {
+    if (source >= IRQ_MAX) {
+        return;
+    }
+    uintptr_t state = csr_irq_save();
+    if (bit_test(claimed, source)) {
+        bit_clear(claimed, source);
+        plic_complete(source);
+    }
+    csr_irq_restore(state);
+}
+
+bool irq_quiesce_add(uint64_t addr, uint32_t width) {
+    irq_quiesce_remove(addr);
+    if (num_quiesce == QUIESCE_MAX) {
+        return false;
+    }
+    quiesce[num_quiesce++] = (quiesce_t) { addr, width };
+    return true;
+}
+
+bool irq_quiesce_remove(uint64_t addr) {
+    for (size_t i = 0; i < num_quiesce; ++i) {
+        if (quiesce[i].addr == addr) {
+            quiesce[i] = quiesce[--num_quiesce];
+            return true;
+        }
+    }
+    return false;
+}
+
+// Writes 0 and reads back until the device agrees (virtio 2.4).
+static bool quiesce_one(const quiesce_t *q) {
+    for (uint32_t n = 0; n < QUIESCE_READS; ++n) {
+        uint32_t v;
+        if (q->width == 1) {
+            if (n == 0) {
+                mmio_write8(q->addr, 0);
+            }
+            v = mmio_read8(q->addr);
+        } else if (q->width == 2) {
+            if (n == 0) {
+                mmio_write16(q->addr, 0);
+            }
+            v = mmio_read16(q->addr);
+        } else {
+            if (n == 0) {
+                mmio_write32(q->addr, 0);
+            }
+            v = mmio_read32(q->addr);
+        }
+        if (v == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool irq_quiesce(void) {
+    bool ok = true;
+    mmio_fence();
+    while (num_quiesce != 0) {
+        ok = quiesce_one(&quiesce[--num_quiesce]) && ok;
+    }
+    mmio_fence();
+    for (uint32_t source = 1; source < IRQ_MAX; ++source) {
+        if (MP_STATE_PORT(irq_handlers)[source] != MP_OBJ_NULL) {
+            irq_set_handler(source, mp_const_none);
+        }
+    }
+    return ok;
+}
+
+MP_REGISTER_ROOT_POINTER(mp_obj_t irq_handlers[128]);
+_Static_assert(IRQ_MAX == 128, "root pointers are written as plain numbers");
