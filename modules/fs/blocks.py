@@ -1,0 +1,132 @@
+"""Byte ranges of a block device: cached lines for metadata, few large requests for data."""
+
+from errno import EIO
+from micropython import const
+
+_LINE = const(16384)  # one request of this size costs the same round trip as one of 512 bytes
+_LINES = const(48)
+_ZEROS = const(4096)
+
+_IOCTL_COUNT = const(4)
+_IOCTL_SIZE = const(5)
+
+
+def zero(view):
+    """Fill a writable memoryview with zeros, a piece at a time."""
+    size = len(view)
+    done = min(size, _ZEROS)
+    view[:done] = bytes(done)
+    while done < size:  # doubles: what is zero already is the source
+        step = min(done, size - done)
+        view[done : done + step] = view[:step]
+        done += step
+
+
+def read_blocks(bdev, block, view):
+    """readblocks, with what a device returns for a failure turned into OSError."""
+    answer = bdev.readblocks(block, view)
+    if answer is not None and answer is not True and (answer is False or answer != 0):
+        raise OSError(EIO, "read of block %d: device said %r" % (block, answer))
+
+
+class Blocks:
+    """Reads any byte range of a device that speaks readblocks/ioctl and, if it can, read_many.
+
+    bdev: the block device.  Data goes straight into the caller's buffer except for the
+    unaligned ends.  What get() returns is shared: never write to it.
+    """
+
+    def __init__(self, bdev):
+        self.bdev = bdev
+        self.block_size = bdev.ioctl(_IOCTL_SIZE, 0) or 512
+        self.size = bdev.ioctl(_IOCTL_COUNT, 0) * self.block_size
+        self._many = getattr(bdev, "read_many", None)
+        self._line = max(_LINE, self.block_size)
+        self._lines = {}
+        self._order = []
+
+    def get(self, off, size):
+        """size bytes at byte off, from the cache; the device is asked for a whole line on a miss."""
+        line = self._line
+        start = off - off % line
+        if off + size <= start + line:
+            view = self._lines.get(start)
+            if view is None:
+                view = self._fill(start)
+            if off - start + size <= len(view):
+                return view[off - start : off - start + size]
+        view = memoryview(bytearray(size))
+        self.read([(off, view)])
+        return view
+
+    def prefetch(self, offs):
+        """Bring the lines of several byte offsets into the cache with one batch of requests."""
+        line = self._line
+        want = []
+        for off in offs:
+            start = off - off % line
+            if start not in self._lines and start not in want and 0 <= start < self.size:
+                want.append(start)
+        if len(want) > _LINES // 2:
+            want = want[: _LINES // 2]
+        views = [memoryview(bytearray(min(line, self.size - start))) for start in want]
+        self.read(list(zip(want, views)))
+        for start, view in zip(want, views):
+            self._keep(start, view)
+
+    def drop(self):
+        """Forget everything cached."""
+        self._lines = {}
+        self._order = []
+
+    def _fill(self, start):
+        view = memoryview(bytearray(max(0, min(self._line, self.size - start))))
+        if view:
+            self.read([(start, view)])
+            self._keep(start, view)
+        return view
+
+    def _keep(self, start, view):
+        if len(self._order) >= _LINES:
+            self._lines.pop(self._order.pop(0), None)
+        self._lines[start] = view
+        self._order.append(start)
+
+    def read(self, pieces):
+        """Read (byte offset, writable memoryview) pieces, many in flight when the device can.
+
+        Blocks until all are read.  OSError: EIO past the end, and whatever the device raises.
+        """
+        block_size = self.block_size
+        wanted = []
+        copies = []
+        for off, view in pieces:
+            size = len(view)
+            if off < 0 or off + size > self.size:
+                raise OSError(EIO, "read of bytes %d+%d: device ends at %d" % (off, size, self.size))
+            head = off % block_size
+            if head and size:
+                part = min(size, block_size - head)
+                wanted.append((off - head, self._bounce(copies, head, view[:part])))
+                off, view, size = off + part, view[part:], size - part
+            whole = size - size % block_size
+            if whole:
+                wanted.append((off, view[:whole] if whole < size else view))
+            if whole < size:
+                wanted.append((off + whole, self._bounce(copies, 0, view[whole:])))
+        self._transfer(wanted)
+        for bounce, skip, view in copies:
+            view[:] = bounce[skip : skip + len(view)]
+
+    def _bounce(self, copies, skip, view):
+        bounce = memoryview(bytearray(self.block_size))
+        copies.append((bounce, skip, view))
+        return bounce
+
+    def _transfer(self, wanted):
+        block_size = self.block_size
+        if self._many and len(wanted) > 1:
+            self._many([(off // block_size, view) for off, view in wanted])
+            return
+        for off, view in wanted:
+            read_blocks(self.bdev, off // block_size, view)
