@@ -1,0 +1,30 @@
+"""Start-up: at power-on start what is to be started; always ends at the prompt, never in an error."""
+
+
+def _start():
+    import riscv
+
+    if riscv.reset_cause() != 1:
+        return  # soft reset: the user wants the prompt
+    try:
+        from loader import policy
+
+        why_not = policy.wanted()
+        if why_not:
+            print("not booting: " + why_not)
+            return
+        from loader import auto
+
+        auto.autoboot()
+    except KeyboardInterrupt:
+        print("\nstopped")
+    except SystemExit:
+        pass
+    except BaseException as e:
+        import sys
+
+        sys.print_exception(e)
+
+
+_start()
+del _start

@@ -1,0 +1,184 @@
+"""What to start without being told: the start script or kernel given to QEMU, then what is on the disks."""
+
+import errno
+
+from micropython import const
+
+from . import source
+
+SCRIPT = "opt/org.micropython/boot.py"
+AUTOBOOT = "opt/org.micropython/autoboot"
+
+CONFIGS = ("/extlinux/extlinux.conf", "/boot/extlinux/extlinux.conf")
+_ESP = ("esp", "efi", "EFI System", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef")
+_ENOTDIR = const(20)
+_SCRIPT_MAX = const(0x40000)
+
+
+def run_script(text, name):
+    """Run a start script as the main module. Its exceptions come out of here."""
+    import sys
+
+    main = sys.modules.get("__main__")
+    scope = main.__dict__ if main else {"__name__": "__main__"}
+    exec(compile(text, name, "exec"), scope)
+
+
+def wanted():
+    """Whether the machine may start something by itself: a reason why not, or None."""
+    import fwcfg
+
+    try:
+        device = fwcfg.device()
+    except OSError:
+        return None
+    if AUTOBOOT in fwcfg.files():
+        if fwcfg.read(AUTOBOOT).strip(b" \0\r\n") in (b"0", b"no", b"off"):
+            return "fw_cfg file %s says so" % AUTOBOOT
+    elif device.read_item(fwcfg.BOOT_MENU, 2) == b"\1\0":
+        return "QEMU's -boot menu=on says so"
+    return None
+
+
+def given_script():
+    """(text, name) of the start script given to QEMU by -fw_cfg, or None."""
+    import fwcfg
+
+    if SCRIPT in fwcfg.files():
+        return fwcfg.read(SCRIPT), "fw_cfg:" + SCRIPT
+    return None
+
+
+def given_kernel():
+    """(kernel, initrd, append) given to QEMU by -kernel, -initrd and -append, as Sources; or None."""
+    import fwcfg
+
+    try:
+        device = fwcfg.device()
+        size = device.u32(fwcfg.KERNEL_SIZE)
+    except OSError:
+        size = 0
+    if not size:
+        return _kernel_in_memory()
+    kernel = source.FwCfgItem(fwcfg.KERNEL_DATA, size, "-kernel")
+    initrd = None
+    if device.u32(fwcfg.INITRD_SIZE):
+        initrd = source.FwCfgItem(fwcfg.INITRD_DATA, device.u32(fwcfg.INITRD_SIZE), "-initrd")
+    append = device.read_item(fwcfg.CMDLINE_DATA, device.u32(fwcfg.CMDLINE_SIZE))
+    return kernel, initrd, append.split(b"\0")[0].decode()
+
+
+def _kernel_in_memory():
+    # QEMU put them into RAM: the kernel where fw_dynamic_info says, the rest as /chosen says.
+    import fdt
+    import riscv
+    from uctypes import bytearray_at
+    from struct import unpack
+
+    info = riscv.entry()[2]
+    if not info or info & 7:
+        return None
+    magic, _, addr = unpack("<QQQ", bytearray_at(info, 24))
+    if magic != 0x4942534F or not addr:
+        return None
+    for start, end in riscv.ram():
+        if start <= addr < end:
+            break
+    else:
+        return None
+    kernel = source.InMemory(addr, end - addr, "-kernel")
+    chosen = fdt.system().chosen
+    initrd = None
+    if chosen and "linux,initrd-start" in chosen:
+        start = chosen.u64("linux,initrd-start")
+        initrd = source.InMemory(start, chosen.u64("linux,initrd-end") - start, "-initrd")
+    return kernel, initrd, chosen.string("bootargs") if chosen and "bootargs" in chosen else ""
+
+
+def script_in(kernel):
+    """The text of a start script that was given in a kernel's place (it begins with #), or None."""
+    if kernel.head(1) != b"#":
+        return None
+    text = kernel.head(_SCRIPT_MAX).split(b"\0")[0]
+    return text.decode()
+
+
+def disks():
+    """Each virtio disk, opened, in the order of QEMU's -device options (a generator)."""
+    import virtio
+
+    number = 0
+    while True:
+        try:
+            disk = virtio.open("blk%d" % number)
+        except OSError as e:
+            if e.errno == errno.EALREADY:
+                disk = _opened("blk%d" % number)
+            elif e.errno == errno.ENODEV:
+                return
+            else:
+                print("blk%d: %s" % (number, e))
+                disk = None
+        if disk:
+            yield "blk%d" % number, disk
+        number += 1
+
+
+def _opened(name):
+    from virtio import discover
+
+    return discover.find(name)
+
+
+def partitions(disk):
+    """The partitions to look at, the likely ones first; the disk itself when it has none."""
+    import fs
+
+    table = fs.table(disk)
+    if table.scheme == "none":
+        return [disk]
+    parts = list(table)
+    return sorted(parts, key=lambda part: 0 if part.bootable else 1 if part.type in _ESP else 2)
+
+
+def exists(volume, path):
+    """Whether a volume has a regular file of that name."""
+    try:
+        volume.size(path)
+        return True
+    except OSError as e:
+        if e.errno in (errno.ENOENT, _ENOTDIR, errno.EISDIR, errno.EINVAL):
+            return False
+        raise
+
+
+def find_boot():
+    """(part, volume, path, where) of the first start script or configuration on a disk, or None.
+
+    Also returns what was looked at: (found or None, list of text). Faults of a disk are told and
+    passed over.
+    """
+    import fs
+
+    looked = []
+    for name, disk in disks():
+        try:
+            parts = partitions(disk)
+        except (OSError, ValueError) as e:
+            looked.append("%s: %s" % (name, _why(e)))
+            continue
+        for part in parts:
+            where = name if part is disk else "%s:%d" % (name, part.number)
+            try:
+                volume = fs.volume(part)
+                for path in ("/boot.py",) + CONFIGS:
+                    if exists(volume, path):
+                        return (part, volume, path, where), looked
+                looked.append("%s: no %s" % (where, " or ".join(("/boot.py",) + CONFIGS)))
+            except (OSError, ValueError) as e:
+                looked.append("%s: %s" % (where, _why(e)))
+    return None, looked or ["no virtio disk"]
+
+
+def _why(e):
+    return e.args[-1] if e.args and isinstance(e.args[-1], str) else repr(e)
