@@ -171,7 +171,8 @@ def unpack_micropython(build, part):
             shutil.copytree(checkout, folder, symlinks=True, dirs_exist_ok=True, ignore=ignored)
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder / ".tar")
+                # the argument is new in 3.12 and wanted from 3.14 on
+                tar.extractall(folder / ".tar", **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
             for entry in next((folder / ".tar").iterdir()).iterdir():
                 entry.rename(folder / entry.name)
             shutil.rmtree(folder / ".tar")
