@@ -11,6 +11,7 @@
 #include "shared/runtime/gchelper.h"
 #include "shared/runtime/pyexec.h"
 
+#include "entropy.h"
 #include "fdt_early.h"
 #include "irq.h"
 #include "main.h"
@@ -100,6 +101,7 @@ MP_NORETURN void main(uint64_t a0, uint64_t a1, uint64_t a2) {
         if (!irq_quiesce()) {
             mp_hal_stdout_tx_str("a device did not stop\r\n");
         }
+        entropy_set_source(mp_const_none, mp_const_none); // what it called goes with the heap
         gc_sweep_all();
         mp_deinit();
         phys_reset();

@@ -7,6 +7,7 @@
 #include "py/mphal.h"
 #include "py/objarray.h"
 #include "py/runtime.h"
+#include "shared/runtime/interrupt_char.h"
 
 #include "csrcall.h"
 #include "entropy.h"
@@ -232,6 +233,16 @@ static mp_obj_t riscv_irq_complete(mp_obj_t source) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(riscv_irq_complete_obj, riscv_irq_complete);
 
+// keyboard_interrupt(char): raise KeyboardInterrupt in the main program if char is what stops it now.
+static mp_obj_t riscv_keyboard_interrupt(mp_obj_t c) {
+    if (mp_obj_get_int(c) != mp_interrupt_char) {
+        return mp_const_false;
+    }
+    mp_sched_keyboard_interrupt();
+    return mp_const_true;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(riscv_keyboard_interrupt_obj, riscv_keyboard_interrupt);
+
 // entropy_source() -> name; entropy_source(name, readinto) registers; entropy_source(None) forgets.
 static mp_obj_t riscv_entropy_source(size_t n_args, const mp_obj_t *args) {
     if (n_args == 0) {
@@ -268,6 +279,7 @@ static const mp_rom_map_elem_t riscv_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_quiesce_remove), MP_ROM_PTR(&riscv_quiesce_remove_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq), MP_ROM_PTR(&riscv_irq_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq_complete), MP_ROM_PTR(&riscv_irq_complete_obj) },
+    { MP_ROM_QSTR(MP_QSTR_keyboard_interrupt), MP_ROM_PTR(&riscv_keyboard_interrupt_obj) },
     { MP_ROM_QSTR(MP_QSTR_entropy_source), MP_ROM_PTR(&riscv_entropy_source_obj) },
     HANDOFF_GLOBALS
 };
