@@ -8,7 +8,7 @@ specification 0.4: chapter 5 (format), sections 2.3 and 2.4 (reg, ranges, interr
 import struct
 
 from .node import Node
-from .scan import FDTError, find_property, index_nodes, name_end
+from .scan import FDTError, find_in_all, find_property, index_nodes, name_end
 
 _MAGIC = 0xD00DFEED
 _HEADER_SIZE = 40
@@ -46,6 +46,7 @@ class FDT:
             self._buf, off, end, self._names
         )
         self._cells = {}
+        self._direct = {0: True}
         self._phandles = None
         self._compatibles = None
         self.root = Node(self, 0)
@@ -72,7 +73,7 @@ class FDT:
 
     def _find(self, index, name):
         # The value of a node's property as (offset, length), or None. name ends in a zero byte.
-        at = find_property(self._buf, self._first(index), self._strings, name)
+        at = find_property(self._buf, self._begin[index], self._strings, name)
         if not at:
             return None
         return at + 8, struct.unpack_from(">I", self._buf, at)[0]
@@ -85,6 +86,15 @@ class FDT:
             counts = node._count("#address-cells", 2), node._count("#size-cells", 1)
             self._cells[index] = counts
         return counts
+
+    def _is_direct(self, index):
+        # Whether addresses on a node's bus are CPU addresses: empty ranges all the way up.
+        direct = self._direct.get(index)
+        if direct is None:
+            found = self._find(index, b"ranges\0")
+            direct = bool(found) and not found[1] and self._is_direct(self._parent[index])
+            self._direct[index] = direct
+        return direct
 
     def nodes(self):
         """Every Node in tree order (a generator)."""
@@ -121,12 +131,13 @@ class FDT:
         """The Node that a phandle names. KeyError: no such node."""
         if self._phandles is None:
             table = {}
-            for index in range(len(self._begin)):
-                found = self._find(index, b"phandle\0") or self._find(index, b"linux,phandle\0")
-                if found and found[1] == 4:
-                    value = struct.unpack_from(">I", self._buf, found[0])[0]
-                    if value not in table and 0 < value < 0xFFFFFFFF:
-                        table[value] = index
+            for name in (b"phandle\0", b"linux,phandle\0"):
+                for index, at in find_in_all(self._buf, self._begin, self._strings, name):
+                    size = struct.unpack_from(">I", self._buf, at)[0]
+                    if size == 4:
+                        value = struct.unpack_from(">I", self._buf, at + 8)[0]
+                        if value not in table and 0 < value < 0xFFFFFFFF:
+                            table[value] = index
             self._phandles = table
         if number not in self._phandles:
             raise KeyError("no phandle 0x%x in the devicetree" % number)
@@ -136,15 +147,14 @@ class FDT:
         """List of the Nodes, in tree order, that are compatible with any of the names."""
         if self._compatibles is None:
             table = {}
-            for index in range(len(self._begin)):
-                found = self._find(index, b"compatible\0")
-                if found:
-                    for text in bytes(self._buf[found[0] : found[0] + found[1]]).split(b"\0"):
-                        table.setdefault(text, []).append(index)
+            for index, at in find_in_all(self._buf, self._begin, self._strings, b"compatible\0"):
+                size = struct.unpack_from(">I", self._buf, at)[0]
+                for text in bytes(self._buf[at + 8 : at + 8 + size]).split(b"\0"):
+                    table.setdefault(text, []).append(index)
             self._compatibles = table
-        indices = set()
+        indices = ()
         for name in names:
-            indices.update(self._compatibles.get(name.encode(), ()))
+            indices = set(indices).union(self._compatibles.get(name.encode(), ()))
         return [Node(self, index) for index in sorted(indices)]
 
     def find(self, text):

@@ -7,14 +7,6 @@ from .scan import FDTError, NOP, PROP, name_end, text
 _MAX_CELLS = 4
 
 
-def _join(cells):
-    # One integer from big-endian cells.
-    value = 0
-    for cell in cells:
-        value = value << 32 | cell
-    return value
-
-
 class Node:
     """A node of the tree; properties by name: node['reg'], 'reg' in node."""
 
@@ -120,14 +112,11 @@ class Node:
         cells = self.cells(name)
         if len(cells) not in (1, 2):
             raise self._bad(name, "%d cells, not one or two" % len(cells))
-        return _join(cells)
+        return cells[0] if len(cells) == 1 else cells[0] << 32 | cells[1]
 
     def cells(self, name):
         """The cells of a property as a tuple of integers."""
-        value = self[name]
-        if len(value) % 4:
-            raise self._bad(name, "%d bytes are not whole cells" % len(value))
-        return struct.unpack(">%dI" % (len(value) // 4), value)
+        return self._unpack(name, self[name])
 
     def strings(self, name):
         """List of the strings of a property."""
@@ -142,7 +131,10 @@ class Node:
 
     def _count(self, name, default):
         # A cell count, bounded so that a bad one cannot ask for much.
-        value = self.u32(name) if name in self else default
+        data = self.get(name)
+        if data is None:
+            return default
+        value = self.u32(name)
         if value > _MAX_CELLS:
             raise self._bad(name, "%d cells" % value)
         return value
@@ -153,18 +145,28 @@ class Node:
         status = self.get("status")
         return status is None or bytes(status) in (b"okay\0", b"ok\0")
 
-    def _entries(self, name, counts):
+    def _unpack(self, name, value):
+        # The cells of a property's value.
+        if len(value) % 4:
+            raise self._bad(name, "%d bytes are not whole cells" % len(value))
+        return struct.unpack(">%dI" % (len(value) // 4), value)
+
+    def _entries(self, name, value, counts):
         # The value cut into entries; each is a tuple of one integer per count of cells.
+        cells = self._unpack(name, value)
         width = sum(counts)
-        cells = self.cells(name)
         if not width or len(cells) % width:
             raise self._bad(name, "%d cells in entries of %d" % (len(cells), width))
         entries = []
-        for base in range(0, len(cells), width):
+        at = 0
+        while at < len(cells):
             entry = []
             for count in counts:
-                entry.append(_join(cells[base : base + count]))
-                base += count
+                number = 0
+                for cell in cells[at : at + count]:
+                    number = number << 32 | cell
+                entry.append(number)
+                at += count
             entries.append(tuple(entry))
         return entries
 
@@ -174,13 +176,16 @@ class Node:
         translate=False gives bus addresses as written. A bus without sizes (cpus, I2C) is not
         memory, so its numbers are never translated. FDTError: bad cells, or no way to the CPU.
         """
-        if "reg" not in self or not self._index:
+        fdt = self.fdt
+        value = self.get("reg")
+        if value is None or not self._index:
             return []
-        bus = self.parent
-        counts = self.fdt._cell_counts(bus._index)
-        entries = self._entries("reg", counts)
-        if translate and counts[1] and bus._index:
-            return [(bus._to_cpu(addr, size, counts), size) for addr, size in entries]
+        bus = fdt._parent[self._index]
+        counts = fdt._cell_counts(bus)
+        entries = self._entries("reg", value, counts)
+        if translate and counts[1] and not fdt._is_direct(bus):
+            bus = Node(fdt, bus)
+            return [(bus._to_cpu(addr, size), size) for addr, size in entries]
         return entries
 
     def reg(self, i=0):
@@ -197,9 +202,9 @@ class Node:
             return None if value is None else []
         addr_cells, size_cells = self.fdt._cell_counts(self._index)
         parent = self.fdt._cell_counts(self.parent._index)[0] if self._index else addr_cells
-        return self._entries("ranges", (addr_cells, parent, size_cells))
+        return self._entries("ranges", value, (addr_cells, parent, size_cells))
 
-    def _to_cpu(self, addr, size, counts):
+    def _to_cpu(self, addr, size):
         # Translate an address on this node's bus up to the root.
         bus = self
         while bus._index:
@@ -220,17 +225,15 @@ class Node:
         # The node whose #interrupt-cells describe this node's interrupts.
         node = self
         for _ in range(len(self.fdt._begin) + 1):
-            if "interrupt-parent" in node:
+            if node.get("interrupt-parent") is not None:
                 node = self._by_phandle("interrupt-parent", node.u32("interrupt-parent"))
             else:
                 node = node.parent
-            if node is None or "#interrupt-cells" in node:
-                break
-        else:
-            raise self._bad("interrupt-parent", "goes round in a circle")
-        if node is None:
-            raise self._bad("interrupts", "no interrupt parent")
-        return node
+            if node is None:
+                raise self._bad("interrupts", "no interrupt parent")
+            if "#interrupt-cells" in node:
+                return node
+        raise self._bad("interrupt-parent", "goes round in a circle")
 
     def _by_phandle(self, name, number):
         try:
@@ -240,11 +243,15 @@ class Node:
 
     def interrupts(self):
         """List of (controller Node, tuple of its cells), from interrupts-extended or interrupts."""
-        extended = "interrupts-extended" in self
-        name = "interrupts-extended" if extended else "interrupts"
-        if name not in self:
-            return []
-        cells = self.cells(name)
+        name = "interrupts-extended"
+        value = self.get(name)
+        extended = value is not None
+        if not extended:
+            name = "interrupts"
+            value = self.get(name)
+            if value is None:
+                return []
+        cells = self._unpack(name, value)
         controller = None if extended else self._interrupt_parent()
         found = []
         at = 0

@@ -75,8 +75,12 @@ def name_end(buf: ptr8, off: int, end: int) -> int:
 
 @micropython.viper
 def find_property(buf: ptr8, off: int, strings: int, name: ptr8) -> int:
-    # Offset of the length word of the property called name (zero byte included), or 0. off is
-    # where the node's first property may stand; the blob has passed _skip, so the walk ends.
+    # Offset of the length word of the property called name (zero byte included) of the node whose
+    # begin token is at off, or 0. The blob has passed index_nodes(), so the walk ends.
+    off += 4
+    while buf[off]:
+        off += 1
+    off = (off + 4) & -4
     while True:
         token = int(buf[off + 3])
         if token == PROP:
@@ -93,6 +97,47 @@ def find_property(buf: ptr8, off: int, strings: int, name: ptr8) -> int:
             off += 4
         else:
             return 0
+
+
+@micropython.viper
+def _find_from(buf: ptr8, off: int, strings: int, name: ptr8) -> int:
+    # As find_property(), from the token at off on through the rest of the block, across nodes.
+    while True:
+        token = int(buf[off + 3])
+        off += 4
+        if token == PROP:
+            size = buf[off] << 24 | buf[off + 1] << 16 | buf[off + 2] << 8 | buf[off + 3]
+            at = buf[off + 4] << 24 | buf[off + 5] << 16 | buf[off + 6] << 8 | buf[off + 7]
+            at += strings
+            i = 0
+            while name[i] and name[i] == buf[at + i]:
+                i += 1
+            if name[i] == buf[at + i]:
+                return off
+            off = (off + 11 + size) & -4
+        elif token == _BEGIN_NODE:
+            while buf[off]:
+                off += 1
+            off = (off + 4) & -4
+        elif token == _END:
+            return 0
+
+
+def find_in_all(buf, begins, strings, name):
+    """Where each node has the property called name (zero byte included): a list of (index, offset).
+
+    The offset is that of the length word. A node that has it twice is listed once.
+    """
+    found = []
+    index = 0
+    nodes = len(begins)
+    off = _find_from(buf, begins[0], strings, name)
+    while off:
+        while index < nodes and begins[index] < off:
+            index += 1
+        found.append((index - 1, off))
+        off = _find_from(buf, begins[index], strings, name) if index < nodes else 0
+    return found
 
 
 def text(data, what, off):
