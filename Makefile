@@ -43,7 +43,7 @@ run: firmware disk ## build, boot Debian's Linux from the demo disk, stop
 
 .PHONY: repl
 repl: firmware disk ## build and open the REPL with the demo disk attached (leave: Ctrl-] x)
-	$(QEMU_PY) --disk $(DISK) --fw-cfg opt/org.micropython/autoboot=0 --interactive
+	$(QEMU_PY) --disk $(DISK) --interactive -- -boot menu=on
 
 .PHONY: test
 test: firmware disk lint ## lint and run all tests (no QEMU guest left behind)
