@@ -17,6 +17,7 @@
 #define INFO_MAGIC (0x4942534f) // fw_dynamic_info, as OpenSBI's fw_dynamic expects it
 #define INFO_VERSION (2)
 #define INFO_MODE_S (1)
+#define INFO_NO_BOOT_PRINTS (1) // its banner costs more than all of our own work
 #define HART_SECONDS (5) // a loaded host may start a hart late
 
 #ifdef HANDOFF_OPENSBI
@@ -53,7 +54,7 @@ static void wait_for_harts(void) {
             mp_raise_msg_varg(&mp_type_OSError, MP_ERROR_TEXT("handoff: %d of %d harts came in"),
                 (int)hart_count(), (int)fdt_early.num_harts);
         }
-        mp_handle_pending(MP_HANDLE_PENDING_CALLBACKS_AND_EXCEPTIONS);
+        mp_event_handle_nowait();
     }
 }
 
@@ -91,11 +92,12 @@ static void quiet(void) {
     uart16550_drain();
 }
 
-// handoff(page, entry, fdt, next=0, moves=()): leave for `entry` with every hart; does not return.
+// handoff(page, entry, fdt, next=0, moves=(), banner=False): leave for `entry` with every hart; does not return.
 //
 // page: 4096 bytes outside every destination, for the trampoline; its content must stay until the
 // last hart has left it.  fdt: a1.  next: where OpenSBI goes on in S-mode; 0 enters `entry` in
 // M-mode with a2 = 0.  moves: (destination, source, length), made in this order as memmove does.
+// banner: let OpenSBI print its own.
 static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
     uint64_t page = number(args[0]);
     uint64_t next = n_args > 3 ? number(args[3]) : 0;
@@ -118,6 +120,7 @@ static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
         leave->info[1] = INFO_VERSION;
         leave->info[2] = next;
         leave->info[3] = INFO_MODE_S;
+        leave->info[4] = n_args > 5 && mp_obj_is_true(args[5]) ? 0 : INFO_NO_BOOT_PRINTS;
         leave->info[5] = csr_read(mhartid);
     }
     if (hart_count() > 1 && leave->msip == 0) {
@@ -134,7 +137,7 @@ static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
     }
     hart_leave(leave);
 }
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(handoff_obj, 3, 5, handoff);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(handoff_obj, 3, 6, handoff);
 
 // opensbi() -> memoryview of fw_dynamic.bin
 static mp_obj_t handoff_opensbi(void) {

@@ -39,7 +39,7 @@ class ImageError(ValueError):
 class Image:
     """What parse() found out.
 
-    kind: 'Image', 'ELF' or 'gzip'.  size: bytes of memory it needs where it runs (0 for gzip).
+    kind: 'Image', 'ELF' or 'gzip'.  size: bytes of memory it says it needs (0 for gzip).
     entry: address to enter, for an Image relative to its start.  align, offset: an Image starts
     offset bytes above a multiple of align, and not below offset in RAM.  segments: of an ELF, (file
     offset, bytes in the file, address, bytes in memory).
@@ -104,7 +104,7 @@ def _parse_image(buf, name, size):
     need = _pe_end(buf, pe_at) if bytes(buf[:2]) == b"MZ" else 0
     if size < need:
         raise ImageError("%s: truncated: %d bytes, its PE header names %d" % (name, size, need))
-    return Image("Image", max(memory, size), 0, offset)
+    return Image("Image", memory, 0, offset)
 
 
 def _pe_end(buf, at):

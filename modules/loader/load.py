@@ -223,8 +223,9 @@ class Plan:
 
 def _recognise(kernel):
     # (Image, Source of it unpacked)
-    size = None if isinstance(kernel, source.InMemory) else kernel.size
-    found = image.parse(kernel.head(image.HEAD), kernel.name, size)
+    found = image.parse(kernel.head(image.HEAD), kernel.name, kernel.size)
+    if isinstance(kernel, source.InMemory) and found.kind != "Image":
+        raise image.ImageError("%s: %s in memory, of unknown length" % (kernel.name, found.kind))
     if found.kind == "gzip":
         from .gunzip import Gzip
 
