@@ -146,16 +146,18 @@ class FDT:
     def compatible(self, *names):
         """List of the Nodes, in tree order, that are compatible with any of the names."""
         if self._compatibles is None:
-            table = {}
+            self._compatibles = []
             for index, at in find_in_all(self._buf, self._begin, self._strings, b"compatible\0"):
                 size = struct.unpack_from(">I", self._buf, at)[0]
-                for text in bytes(self._buf[at + 8 : at + 8 + size]).split(b"\0"):
-                    table.setdefault(text, []).append(index)
-            self._compatibles = table
-        indices = ()
-        for name in names:
-            indices = set(indices).union(self._compatibles.get(name.encode(), ()))
-        return [Node(self, index) for index in sorted(indices)]
+                self._compatibles.append((index, b"\0" + self._buf[at + 8 : at + 8 + size]))
+        wanted = [b"\0" + name.encode() + b"\0" for name in names]
+        found = []
+        for index, value in self._compatibles:
+            for name in wanted:
+                if name in value:
+                    found.append(Node(self, index))
+                    break
+        return found
 
     def find(self, text):
         """List of the Nodes whose path or compatible strings contain text."""
