@@ -1,0 +1,74 @@
+"""virtio: devices, drivers, and the words for the REPL; virtio.help() lists them."""
+
+from . import discover as _discover
+
+
+class _Word:
+    """A function that tells what it does when it is shown, for help(virtio)."""
+
+    def __init__(self, function, text):
+        self._function = function
+        self._text = text
+
+    def __call__(self, *args, **kwargs):
+        return self._function(*args, **kwargs)
+
+    def __repr__(self):
+        return self._text
+
+
+def _devices():
+    return [_discover.device(slot) for slot in _discover.slots()]
+
+
+def _open(which=0):
+    return _discover.find(which).open()
+
+
+def _command(name):
+    def run(*args):
+        from . import cmd
+
+        return getattr(cmd, name)(*args)
+
+    return run
+
+
+def _help():
+    words = globals()
+    for name in _SHOWN:
+        print("  %r" % words[name])
+    print("A device d: d.open() d.close() d.dump(), d.features, d.queues; see also its own methods.")
+
+
+devices = _Word(_devices, "devices()            list of every virtio device found, open or not")
+open = _Word(_open, "open(which)          open a device by name ('blk0') or number; returns it")
+register = _Word(_discover.register, "register(cls)        let a driver class serve its IDS from now on")
+unregister = _Word(_discover.unregister, "unregister(cls)      take a driver class out again")
+rescan = _Word(_discover.scan, "rescan()             look at the device tree again")
+scan = _Word(_command("scan"), "scan()               U-Boot's 'virtio scan'")
+info = _Word(_command("info"), "info()               U-Boot's 'virtio info'")
+device = _Word(_command("device"), "device([n])          U-Boot's 'virtio device': show or choose the disk")
+part = _Word(_command("part"), "part([n])            U-Boot's 'virtio part': list partitions")
+read = _Word(_command("read"), "read(addr, blk, n)   U-Boot's 'virtio read': blocks to memory")
+write = _Word(_command("write"), "write(addr, blk, n)  U-Boot's 'virtio write': memory to blocks")
+help = _Word(_help, "help()               this list")
+
+_SHOWN = ("devices", "open", "register", "unregister", "rescan", "scan", "info", "device", "part")
+_SHOWN += ("read", "write", "help")
+
+
+def __getattr__(name):
+    """DeviceError and Device, imported only when somebody asks for them."""
+    if name == "DeviceError":
+        from .transport import DeviceError
+
+        return DeviceError
+    if name == "Device":
+        from .device import Device
+
+        return Device
+    try:  # MicroPython asks here for what `from . import ring` means, too
+        return __import__("virtio." + name, None, None, (name,))
+    except ImportError:
+        raise AttributeError(name)

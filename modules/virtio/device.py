@@ -1,0 +1,309 @@
+"""Device: what all drivers share: initialisation order (3.1), features, configuration, reset."""
+
+import errno
+
+import riscv
+from micropython import const
+
+from . import transport as _t
+from .queue import Virtqueue
+from .transport import DeviceError
+
+_ACKNOWLEDGE = const(1)
+_DRIVER = const(2)
+_DRIVER_OK = const(4)
+_FEATURES_OK = const(8)
+_NEEDS_RESET = const(64)
+_FAILED = const(128)
+_VERSION_1 = const(32)
+_TRIES = const(100)
+
+
+class Device:
+    """A virtio device, and the base of every driver.
+
+    A driver sets NAME, IDS, FEATURES (mask of the device-type bits it can handle) and, for its
+    repr, FEATURE_NAMES; probe() sets up queues before DRIVER_OK, ready() runs after it, remove()
+    before the reset, config_changed() when the configuration changed, on_interrupt() when
+    buffers were used. The base itself opens any device, for looking round by hand.
+    """
+
+    NAME = "dev"
+    IDS = ()
+    FEATURES = 0
+    FEATURE_NAMES = {}
+    WORDS = 2  # 32-bit words of feature bits to read; 4 for types that use bits above 63
+
+    def __init__(self, transport, name):
+        self.transport = transport
+        self.name = name
+        self.offered = 0
+        self.features = 0
+        self.queues = {}
+        self.is_open = False
+        self.error = None
+        self._irq_bound = self._irq
+        self._irq_on = False
+
+    def __repr__(self):
+        if self.error is not None:
+            state = "FAILED"
+        elif self.is_open:
+            state = _t.stage(self.transport.status())
+        else:
+            state = "closed"
+        about = self.about() if self.is_open else ""
+        return "<%s %s %s%s>" % (self.name, self.transport.name, about + " " if about else "", state)
+
+    def about(self):
+        """What a driver adds to the repr of an open device."""
+        return ""
+
+    # -- life ---------------------------------------------------------------------------
+
+    def open(self):
+        """Initialise the device as 3.1.1 orders; returns self. Blocks for at most some ms.
+
+        OSError(EALREADY): open already. DeviceError: refused; the device is left with FAILED.
+        """
+        if self.is_open:
+            raise OSError(errno.EALREADY, "%s is open already" % self.name)
+        transport = self.transport
+        self.error = None
+        self.queues = {}
+        transport.reset()
+        transport.arm()
+        self.is_open = True
+        try:
+            transport.set_status(_ACKNOWLEDGE)
+            transport.set_status(_ACKNOWLEDGE | _DRIVER)
+            status = self._negotiate()
+            self.probe()
+            transport.set_status(status | _DRIVER_OK)
+            self.ready()
+        except BaseException:
+            self._give_up()
+            raise
+        return self
+
+    def _negotiate(self):
+        """Choose the features; the status so far. DeviceError when the device refuses them."""
+        transport = self.transport
+        self.offered = offered = self._read_offer()
+        chosen = offered & (self.FEATURES | transport.features)
+        modern = not transport.legacy
+        if modern and not chosen >> _VERSION_1 & 1:
+            raise DeviceError("%s: VERSION_1 is not offered" % self.name)
+        self.features = self.choose(chosen)
+        transport.write_features(self.features)
+        status = _ACKNOWLEDGE | _DRIVER
+        if modern:
+            status |= _FEATURES_OK
+            transport.set_status(status)
+            if not transport.status() & _FEATURES_OK:
+                raise DeviceError(
+                    "%s: features refused: %s"
+                    % (self.name, _t.feature_names(self.features, self.FEATURE_NAMES))
+                )
+        return status
+
+    def _read_offer(self):
+        """The offered bits. Words 2 and 3 that merely repeat word 1 are QEMU's, and no bits."""
+        offered = self.transport.read_features(1 if self.transport.legacy else self.WORDS)
+        high = offered >> 64
+        word = offered >> 32 & 0xFFFFFFFF
+        if high and high == word | word << 32:
+            offered &= (1 << 64) - 1
+        return offered
+
+    def choose(self, features):
+        """A driver drops here what it cannot use together, and raises if it needs what is missing."""
+        return features
+
+    def _give_up(self):
+        """Initialisation failed: leave FAILED behind, and nothing that still writes memory."""
+        transport = self.transport
+        self.is_open = False
+        status = transport.status()
+        transport.set_status(status | _FAILED)
+        if status & _DRIVER_OK:
+            transport.reset()
+        transport.disarm()
+        self.queues = {}
+
+    def close(self):
+        """Let the driver say good-bye, reset the device, free its queues. Harmless when closed."""
+        if not self.is_open:
+            return
+        try:
+            if self.error is None:
+                self.remove()
+        finally:
+            self.interrupts(False)
+            self.transport.reset()
+            self.transport.disarm()
+            self.is_open = False
+            self.error = None
+            self.queues = {}
+
+    def __enter__(self):
+        return self if self.is_open else self.open()
+
+    def __exit__(self, *args):
+        self.close()
+
+    def probe(self):
+        """Driver: set up queues and read the configuration. Before DRIVER_OK: no notify."""
+
+    def ready(self):
+        """Driver: post the first buffers; the device is live."""
+
+    def remove(self):
+        """Driver: last words before the reset."""
+
+    # -- trouble ------------------------------------------------------------------------
+
+    def fail(self, text):
+        """The device broke the specification: set FAILED, raise DeviceError now and from now on."""
+        self.error = DeviceError("%s: %s" % (self.name, text))
+        self.transport.set_status(self.transport.status() | _FAILED)
+        raise self.error
+
+    def check(self):
+        """Raise what stops a request from being made: closed, or broken earlier."""
+        if self.error is not None:
+            raise self.error
+        if not self.is_open:
+            raise ValueError("%s is closed" % self.name)
+
+    def check_status(self):
+        """Read the status register; DeviceError when the device asks for a reset or lost its state."""
+        self.check()
+        status = self.transport.status()
+        if status & _NEEDS_RESET:
+            self.fail("the device needs a reset: close() it and open() it again")
+        if not status & _DRIVER_OK and self.queues:
+            self.fail("the device was reset behind the driver's back (status %#x)" % status)
+
+    # -- features, queues, configuration ------------------------------------------------
+
+    def has(self, bit):
+        """Whether feature bit number `bit` was negotiated."""
+        return self.features >> bit & 1 != 0
+
+    def queue(self, index, size=None):
+        """Set up virtqueue `index` with up to `size` entries (default 256); returns it.
+
+        OSError(ENODEV): the device has no such queue.
+        """
+        most = self.transport.queue_max(index)
+        if most == 0:
+            raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))
+        want = min(most, size or 256)
+        size = 1
+        while size * 2 <= want:
+            size *= 2
+        queue = Virtqueue(self, index, size, self.transport.notifier(index))
+        self.queues[index] = queue
+        self.transport.queue_setup(index, size, queue.desc, queue.avail, queue.used)
+        queue.listen(False)
+        return queue
+
+    def config_u8(self, off):
+        return self._config(off, 1, 1)[0]
+
+    def config_u16(self, off):
+        return self._config(off, 1, 2)[0]
+
+    def config_u32(self, off):
+        return self._config(off, 1, 4)[0]
+
+    def config_u64(self, off):
+        low, high = self._config(off, 2, 4)
+        return low | high << 32
+
+    def config_bytes(self, off, n):
+        """n single-byte fields."""
+        return bytes(self._config(off, n, 1))
+
+    def _config(self, off, n, width):
+        """n fields of `width` bytes from off, all of one generation (2.5.1).
+
+        Without a generation counter (legacy): read until two readings agree.
+        """
+        transport = self.transport
+        if off + n * width > transport.config_size:
+            raise DeviceError("%s: no configuration at offset %d" % (self.name, off))
+        before = None
+        for _ in range(_TRIES):
+            gen = transport.generation()
+            values = [transport.config(off + i * width, width) for i in range(n)]
+            if gen is None:
+                if values == before or (n == 1):
+                    return values
+                before = values
+            elif transport.generation() == gen:
+                return values
+        raise DeviceError("%s: the configuration does not stop changing" % self.name)
+
+    # -- changes and interrupts --------------------------------------------------------
+
+    def poll_config(self):
+        """See whether the configuration changed, without interrupts; calls config_changed()."""
+        self.check()
+        bits = self.transport.isr() & 2
+        if bits:
+            self._changed()
+            self.transport.ack(bits)
+        return bits != 0
+
+    def _changed(self):
+        self.check_status()
+        self.config_changed()
+
+    def config_changed(self):
+        """Driver: read again what it caches."""
+
+    def on_interrupt(self):
+        """Driver: take what is used. Called by the scheduler, between two bytecodes; must not block."""
+
+    def interrupts(self, on):
+        """Let the device interrupt (on_interrupt, config_changed), or stop it; needs a source."""
+        source = self.transport.source
+        if not source or on == self._irq_on:
+            return
+        self._irq_on = on
+        if on:
+            riscv.irq(source, self._irq_bound)
+        for queue in self.queues.values():
+            queue.listen(on)
+        if not on:
+            riscv.irq(source, None)
+
+    def _irq(self, source):
+        """Read the cause, handle it, acknowledge it, look once more, complete (4.2.3.4)."""
+        transport = self.transport
+        try:
+            bits = transport.isr()
+            if bits & 2:
+                self._changed()
+            self.on_interrupt()
+            if bits:
+                transport.ack(bits)
+            self.on_interrupt()
+        finally:
+            riscv.irq_complete(source)
+
+    # -- for people ------------------------------------------------------------------------
+
+    def dump(self):
+        """Print status, features, configuration and queues."""
+        transport = self.transport
+        print(repr(self))
+        print("  %r, vendor %#x, interrupt %d" % (transport, transport.vendor_id, transport.source))
+        print("  status     %s" % _t.status_names(transport.status()))
+        if self.is_open:
+            print("  offered    %s" % _t.feature_names(self.offered, self.FEATURE_NAMES))
+            print("  negotiated %s" % _t.feature_names(self.features, self.FEATURE_NAMES))
+        for index in sorted(self.queues):
+            self.queues[index].dump()

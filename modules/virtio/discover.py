@@ -1,0 +1,162 @@
+"""From the FDT to devices: finds transports, knows which driver serves which device id."""
+
+import errno
+
+from . import mmio
+
+# Device id -> (module in this package, class), imported when such a device is first asked for.
+_BUILTIN = {1: ("net", "Net"), 2: ("blk", "Blk"), 3: ("console", "Console"), 4: ("rng", "RNG")}
+
+# Names of device types (5), for what no driver here serves.
+_TYPES = {
+    1: "net",
+    2: "blk",
+    3: "console",
+    4: "rng",
+    5: "balloon",
+    8: "scsi",
+    9: "9p",
+    16: "gpu",
+    17: "rtc",
+    18: "input",
+    19: "vsock",
+    20: "crypto",
+    23: "iommu",
+    24: "mem",
+    25: "sound",
+    26: "fs",
+    27: "pmem",
+    28: "rpmb",
+    32: "scmi",
+    34: "i2c",
+    41: "gpio",
+}
+
+_registered = {}  # device id -> driver class given at run time
+_slots = None  # [transport, name, Device or None], in device order
+
+
+def scan(tree=None):
+    """Find the transports; keeps devices that are known already. tree: an fdt.FDT, default the system's.
+
+    The order is that of QEMU's -device options: its highest slot takes the first of them.
+    """
+    global _slots
+    if tree is None:
+        import fdt
+
+        tree = fdt.system()
+    known = {slot[0].name: slot for slot in _slots or ()}
+    bases = []
+    for node in tree.compatible("virtio,mmio"):
+        if node.enabled:
+            base, size = node.reg(0)
+            bases.append((base, size, _source_of(node)))
+    bases.sort(key=lambda item: -item[0])
+    counts = {}
+    slots = []
+    for base, size, source in bases:
+        transport = mmio.find(base, size, source)
+        if transport is None:
+            continue
+        slot = known.get(transport.name)
+        if slot is None or slot[0].device_id != transport.device_id:
+            slot = [transport, "", None]
+        kind = _kind(transport.device_id)
+        n = counts.get(kind, 0)
+        counts[kind] = n + 1
+        slot[1] = kind + str(n)
+        slots.append(slot)
+    _slots = slots
+    return slots
+
+
+def _source_of(node):
+    def source():
+        found = node.interrupts()
+        return found[0][1][0] if found else 0
+
+    return source
+
+
+def _kind(device_id):
+    cls = _registered.get(device_id)
+    if cls is not None:
+        return cls.NAME
+    return _TYPES.get(device_id) or "dev%d_" % device_id
+
+
+def slots():
+    return scan() if _slots is None else _slots
+
+
+def _driver(device_id):
+    """The driver class for a device id; the Device base when there is none."""
+    cls = _registered.get(device_id)
+    if cls is None and device_id in _BUILTIN:
+        module, name = _BUILTIN[device_id]
+        try:
+            cls = getattr(__import__("virtio." + module, None, None, (name,)), name)
+        except ImportError:
+            cls = None
+    if cls is None:
+        from .device import Device as cls
+    return cls
+
+
+def device(slot):
+    """The Device of a slot, made when first asked for."""
+    if slot[2] is None:
+        slot[2] = _driver(slot[0].device_id)(slot[0], slot[1])
+    return slot[2]
+
+
+def find(which):
+    """The Device with that name ('blk0'), number in devices(), or itself. OSError(ENODEV)."""
+    if isinstance(which, int):
+        if 0 <= which < len(slots()):
+            return device(_slots[which])
+    else:
+        for slot in slots():
+            if slot[1] == which or slot[2] is which:
+                return device(slot)
+    raise OSError(errno.ENODEV, "no virtio device %r" % (which,))
+
+
+def register(cls):
+    """Let cls drive its IDS from now on; binds closed devices at once and returns them.
+
+    OSError(EALREADY): a device of that type is open; nothing was changed.
+    """
+    if not cls.IDS:
+        raise ValueError("%s.IDS is empty" % cls.__name__)
+    found = _closed(cls.IDS)
+    for device_id in cls.IDS:
+        _registered[device_id] = cls
+    return _rebind(found)
+
+
+def unregister(cls):
+    """Take cls out again; closes its devices, which the driver that was there before gets back."""
+    ids = [i for i in cls.IDS if _registered.get(i) is cls]
+    for slot in slots():
+        if slot[0].device_id in ids and slot[2] is not None:
+            slot[2].close()
+    for device_id in ids:
+        del _registered[device_id]
+    _rebind([slot for slot in slots() if slot[0].device_id in ids])
+
+
+def _closed(ids):
+    found = [slot for slot in slots() if slot[0].device_id in ids]
+    for slot in found:
+        if slot[2] is not None and slot[2].is_open:
+            raise OSError(errno.EALREADY, "%s is open: close it first" % slot[1])
+    return found
+
+
+def _rebind(found):
+    for slot in found:
+        slot[2] = None
+    scan()
+    return [device(slot) for slot in found]

@@ -1,0 +1,57 @@
+"""The firmware's riscv module as far as drivers need it; records what tests look at."""
+
+import time as _time
+
+from .memory import memory
+
+fences = [0]  # how many fences were executed
+quiesce = {}  # addr -> width, the table of device status registers
+irqs = {}  # source -> callback
+completed = []  # sources passed to irq_complete
+blob = b""  # what fdt() answers
+
+
+def reset():
+    fences[0] = 0
+    quiesce.clear()
+    irqs.clear()
+    del completed[:]
+
+
+def fence():
+    fences[0] += 1
+
+
+def addr(buf):
+    return memory.addr(buf)
+
+
+def time():
+    return _time.monotonic_ns() // 100
+
+
+def timebase():
+    return 10_000_000
+
+
+def fdt():
+    return memoryview(blob)
+
+
+def quiesce_add(where, width):
+    quiesce[where] = width
+
+
+def quiesce_remove(where):
+    quiesce.pop(where, None)
+
+
+def irq(source, callback):
+    if callback is None:
+        irqs.pop(source, None)
+    else:
+        irqs[source] = callback
+
+
+def irq_complete(source):
+    completed.append(source)

@@ -1,0 +1,11 @@
+"""The few words of uctypes that drivers and loaders use."""
+
+from .memory import memory
+
+
+def addressof(buf):
+    return memory.addr(buf)
+
+
+def bytearray_at(addr, size):
+    return memory.view(addr, size)
