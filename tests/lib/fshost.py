@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import mmap
 import sys
 from pathlib import Path
 
@@ -40,12 +41,14 @@ fs = load()
 
 
 class Disk:
-    """A block device over bytes or a file's content; it counts requests and refuses to be written."""
+    """A block device over bytes or a file, which is never written; it counts requests and refuses to be written."""
 
     def __init__(self, content, block_size=512):
         if isinstance(content, (str, Path)):
-            content = Path(content).read_bytes()
-        self.content = memoryview(bytearray(content))
+            with open(content, "rb") as file:
+                self.content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        else:
+            self.content = memoryview(bytearray(content))
         self.block_size = block_size
         self.requests = []
         self.fail_at = None
