@@ -63,6 +63,7 @@ static void run_handlers(mp_sched_node_t *self) {
         mp_obj_t callback = MP_STATE_PORT(irq_handlers)[source];
         if (due && callback != MP_OBJ_NULL) {
             mp_call_function_1_protected(callback, MP_OBJ_NEW_SMALL_INT(source));
+            event = true; // a wait looks again: the callback may have raised KeyboardInterrupt, or scheduled
         }
     }
 }
