@@ -44,11 +44,10 @@ typedef intptr_t mp_off_t;
 #define MP_PLAT_FREE_HEAP(ptr) phys_free_heap(ptr)
 #define MICROPY_ALLOC_GC_STACK_SIZE (512) // room for deep structures before a rescan
 #define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
-#define MICROPY_MEM_STATS (0) // counts only add up without heap growth
+#define MICROPY_MEM_STATS (1)
 #define MICROPY_STACK_CHECK_MARGIN (32 * 1024) // native code and libm between two checks, and the report
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
 #define MICROPY_EMERGENCY_EXCEPTION_BUF_SIZE (256)
-#define MICROPY_TRACKED_ALLOC (1)
 
 // Interrupts and waiting.
 #define MICROPY_SCHEDULER_STATIC_NODES (1) // irq.c
@@ -86,7 +85,7 @@ typedef intptr_t mp_off_t;
 // Modules.
 #define MICROPY_PY_SYS_PLATFORM "qemu_riscv"
 #define MICROPY_PY_SYS_SETTRACE (0) // costs every bytecode
-#define MICROPY_PY_SYS_EXC_INFO (0) // left out of Python 3.12's recommendations too
+#define MICROPY_PY_SYS_EXC_INFO (0) // non-standard
 #define MICROPY_PY_OS_INCLUDEFILE "firmware/modos.c"
 #define MICROPY_PY_OS_UNAME (1)
 #define MICROPY_PY_OS_SYNC (1)

@@ -12,12 +12,14 @@
 #include "uart16550.h"
 
 #define POLL_US 1000 // without interrupts the console is looked at this often
+#define DUPTERM_POLL_MS 10 // a stream without interrupts on os.dupterm
 #define SPIN_US 200 // shorter delays are not worth a sleep
 
 static uint64_t timebase = 1;
 static uint64_t mtimecmp_addr;
 
-static uint8_t stdin_buf[260];
+// os.dupterm_notify() drops what does not fit: room for more than a queue of a console device.
+static uint8_t stdin_buf[16384] __attribute__((section(".noinit")));
 ringbuf_t stdin_ringbuf = { stdin_buf, sizeof(stdin_buf), 0, 0 };
 
 void mphalport_init_time(uint64_t hz, uint64_t mtimecmp) {
@@ -111,7 +113,7 @@ int mp_hal_stdin_rx_chr(void) {
         if (c >= 0) {
             return c;
         }
-        mp_event_wait_indefinite();
+        mp_event_wait_ms(MP_STATE_VM(dupterm_objs[0]) == MP_OBJ_NULL ? (mp_uint_t)-1 : DUPTERM_POLL_MS);
     }
 }
 

@@ -6,5 +6,5 @@ BOARD_MARCH = -march=rv64gc -mabi=lp64d -mcmodel=medany
 BOARD_LDSCRIPT = $(BOARD_DIR)/link.ld
 
 MICROPY_VFS_FAT = 1
-MICROPY_VFS_LFS1 = 0
+MICROPY_VFS_LFS1 = 1
 MICROPY_VFS_LFS2 = 1
