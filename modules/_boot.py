@@ -2,8 +2,10 @@
 
 
 def _start():
+    import entropy
     import riscv
 
+    entropy.register()  # os.urandom from virtio-rng, from its first use on
     if riscv.reset_cause() != 1:
         return  # soft reset: the user wants the prompt
     try:
