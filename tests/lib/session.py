@@ -452,9 +452,22 @@ class Session:
 
     def wait_prompt(self, timeout=30):
         """Wait for the friendly prompt and return the text before it."""
+        if self._console is None:
+            return self._wait_logged_prompt(timeout)
         text = self.expect_text(PROMPT, timeout).decode(errors="replace")
         self._raw = False
         return text
+
+    def _wait_logged_prompt(self, timeout):
+        """The console belongs to somebody else: look into the log that QEMU keeps of it."""
+        deadline = time.monotonic() + timeout * SCALE
+        while not self.console_text().endswith(PROMPT.decode()):
+            if not self.alive:
+                raise GuestGone(f"QEMU ended with {self._process.returncode} before the prompt")
+            if time.monotonic() > deadline:
+                raise Timeout(f"no prompt within {timeout:g} s")
+            time.sleep(0.02)
+        return self.console_text()
 
     def ctrl_c(self):
         """Press Ctrl-C."""
