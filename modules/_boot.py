@@ -23,10 +23,22 @@ def _start():
     except SystemExit:
         pass
     except BaseException as e:
+        _tell(e)
+
+
+def _tell(e):
+    # What a kernel or disk is at fault for is one line; a script's error comes with its traceback.
+    from loader import policy
+
+    if isinstance(e, (OSError, ValueError)) and not policy.in_script:
+        text = e.args[-1] if e.args and isinstance(e.args[-1], str) else ""
+        number = "[Errno %d] " % e.errno if isinstance(e, OSError) and e.errno else ""
+        print("boot failed: %s: %s%s" % (type(e).__name__, number, text))
+    else:
         import sys
 
         sys.print_exception(e)
 
 
 _start()
-del _start
+del _start, _tell

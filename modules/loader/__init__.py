@@ -1,11 +1,11 @@
 """Start a kernel or another program: the words that a boot script uses.
 
-    p = loader.plan("/boot/Image", "/boot/initrd.img", "console=ttyS0", volume=v)
-    p                   shows what goes where
-    p.boot()            reads it and leaves
-    loader.linux(...)   both at once
-    loader.sysboot(v)   as the volume's extlinux.conf says
-    loader.autoboot()   what happens at power-on
+p = loader.plan("/boot/Image", "/boot/initrd.img", "console=ttyS0", volume=v)
+p                   shows what goes where
+p.boot()            reads it and leaves
+loader.linux(...)   both at once
+loader.sysboot(v)   as the volume's extlinux.conf says
+loader.autoboot()   what happens at power-on
 """
 
 

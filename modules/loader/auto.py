@@ -10,13 +10,11 @@ def autoboot():
         return policy.run_script(*script)
     given = policy.given_kernel()
     if given:
-        script = policy.script_in(given[0])
-        if script:
-            return policy.run_script(script, "-kernel")
-        from . import plan
+        return _given(*given)
+    return _from_disk()
 
-        kernel, initrd, append = given
-        return plan(kernel, initrd, append).boot()
+
+def _from_disk():
     found, looked = policy.find_boot()
     if not found:
         print("nothing to boot: " + "; ".join(looked))
@@ -28,6 +26,15 @@ def autoboot():
     from .boot_label import sysboot
 
     return sysboot(volume, path, None, False)
+
+
+def _given(kernel, initrd, append):
+    script = policy.script_in(kernel)
+    if script:
+        return policy.run_script(script, "-kernel")
+    from . import plan
+
+    return plan(kernel, initrd, append).boot()
 
 
 def _run_from_disk(part, path):

@@ -144,8 +144,7 @@ def _parse_elf(buf, name, size):
         offset, vaddr, paddr, in_file, in_memory = unpack_from("<QQQQQ", buf, header + 8)
         if in_file > in_memory or offset + in_file > size:
             raise ImageError(
-                "%s: truncated: segment at 0x%x wants bytes %d+%d of %d"
-                % (name, paddr, offset, in_file, size)
+                "%s: truncated: segment at 0x%x wants bytes %d+%d of %d" % (name, paddr, offset, in_file, size)
             )
         if vaddr <= virtual < vaddr + in_memory:
             entry = virtual - vaddr + paddr

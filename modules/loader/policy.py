@@ -14,11 +14,15 @@ _ESP = ("esp", "efi", "EFI System", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef"
 _ENOTDIR = const(20)
 _SCRIPT_MAX = const(0x40000)
 
+in_script = False  # whether what goes wrong may be a start script's fault
+
 
 def run_script(text, name):
     """Run a start script as the main module. Its exceptions come out of here."""
     import sys
 
+    global in_script
+    in_script = True
     main = sys.modules.get("__main__")
     scope = main.__dict__ if main else {"__name__": "__main__"}
     exec(compile(text, name, "exec"), scope)
