@@ -6,6 +6,7 @@ from micropython import const
 _LINE = const(16384)  # one request of this size costs the same round trip as one of 512 bytes
 _LINES = const(48)
 _ZEROS = const(4096)
+_SECTOR = const(512)
 
 _IOCTL_COUNT = const(4)
 _IOCTL_SIZE = const(5)
@@ -32,7 +33,7 @@ def read_blocks(bdev, block, view):
 class Blocks:
     """Reads any byte range of a device that speaks readblocks/ioctl and, if it can, read_many.
 
-    bdev: the block device.  Data goes straight into the caller's buffer except for the
+    bdev: the block device; its read_many, if any, takes (512-byte sector, buffer) pairs.  Data goes straight into the caller's buffer except for the
     unaligned ends.  What get() returns is shared: never write to it.
     """
 
@@ -126,7 +127,7 @@ class Blocks:
     def _transfer(self, wanted):
         block_size = self.block_size
         if self._many and len(wanted) > 1:
-            self._many([(off // block_size, view) for off, view in wanted])
+            self._many([(off // _SECTOR, view) for off, view in wanted])
             return
         for off, view in wanted:
             read_blocks(self.bdev, off // block_size, view)

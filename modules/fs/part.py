@@ -8,6 +8,8 @@ from micropython import const
 
 from fs.blocks import read_blocks
 
+_SECTOR = const(512)
+
 _IOCTL_SYNC = const(3)
 _IOCTL_COUNT = const(4)
 _IOCTL_SIZE = const(5)
@@ -83,9 +85,12 @@ class Part:
         return self.bdev.writeblocks(self.start + block, buf, off)
 
     def _read_many(self, pieces, *rest):
-        for block, buf in pieces:
-            self._check("read", block, len(buf))
-        return self.bdev.read_many([(self.start + block, buf) for block, buf in pieces], *rest)
+        # read_many counts in sectors of 512 bytes whatever the block size is
+        per_block = self.block_size // _SECTOR
+        for sector, buf in pieces:
+            self._check("read", sector // per_block, len(buf), sector % per_block * _SECTOR)
+        first = self.start * per_block
+        return self.bdev.read_many([(first + sector, buf) for sector, buf in pieces], *rest)
 
     def ioctl(self, op, arg):
         """The block protocol's ioctl; start and stop of the device itself are not passed on."""

@@ -70,8 +70,10 @@ class Disk:
 
 
 class ManyDisk(Disk):
-    """The same with read_many."""
+    """The same with read_many, which counts in sectors of 512 bytes."""
 
     def read_many(self, pieces):
-        for block, buf in pieces:
-            self.readblocks(block, buf)
+        per_block = self.block_size // 512
+        for sector, buf in pieces:
+            assert sector % per_block == 0, "not at a block's start"
+            self.readblocks(sector // per_block, buf)
