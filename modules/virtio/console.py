@@ -13,8 +13,7 @@ from .device import Device
 _F_SIZE = const(0)
 _F_EMERG_WRITE = const(2)
 
-_COLS = const(0)
-_ROWS = const(2)
+_COLS = const(0)  # rows follow
 _EMERG_WR = const(8)
 
 _RECEIVEQ = const(0)
@@ -187,6 +186,9 @@ class Port(io.IOBase):
                 raise OSError(errno.ETIMEDOUT, text)
             self._reclaim()
 
+    def close(self):
+        """Nothing to let go: the queues are the device's."""
+
     def ioctl(self, request, arg):
         """What select, asyncio and os.dupterm ask of a stream."""
         if request == _IOCTL_POLL:
@@ -239,8 +241,7 @@ class Console(Device):
         """(columns, rows), or None where the device does not tell."""
         if not self.has(_F_SIZE):
             return None
-        data = self.config_bytes(_COLS, 4)
-        return data[0] | data[1] << 8, data[2] | data[3] << 8
+        return tuple(self._config(_COLS, 2, 2))
 
     def config_changed(self):
         if self.on_resize:
