@@ -99,7 +99,7 @@ class QMP:
         self._file.readline()  # the greeting
         self.command("qmp_capabilities")
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """Run one command and return its result; events met on the way are kept in `.events`."""
         request = {"execute": name}
         if arguments:
@@ -324,7 +324,7 @@ class Session:
         except subprocess.TimeoutExpired:
             raise Timeout(f"QEMU still runs after {timeout:g} s") from None
 
-    def qmp(self, name, **arguments):
+    def qmp(self, name, /, **arguments):
         """One QMP command; underscores in argument names stand for dashes."""
         return self._qmp.command(name, **arguments)
 
