@@ -86,9 +86,7 @@ static void quiet(void) {
     irq_quiesce();
     csr_clear(mstatus, CSR_MSTATUS_MIE);
     csr_write(mie, 0);
-    for (uint32_t source = 1; plic_present() && source <= plic_num_sources(); ++source) {
-        plic_set_enable(source, false);
-    }
+    plic_init(fdt_early.plic, fdt_early_plic_context(csr_read(mhartid)), fdt_early.plic_sources); // every source off
     uart16550_drain();
 }
 

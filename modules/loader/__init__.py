@@ -47,6 +47,26 @@ def sysboot(volume, path=None, label=None, dry_run=False):
     return boot_label.sysboot(volume, path, label, dry_run)
 
 
+def disk(which=0):
+    """A virtio disk by name ('blk0') or number among the disks, opened if it is not yet."""
+    from . import policy
+
+    return policy.disk(which)
+
+
+def volume(which=0, part=None):
+    """The volume on a disk's partition; without a number that of the first likely one.
+
+    which: as disk() takes it, or a disk.  OSError: ENODEV and what fs.volume() raises.
+    """
+    import fs
+
+    from . import policy
+
+    device = policy.disk(which) if isinstance(which, (int, str)) else which
+    return fs.volume(policy.partitions(device)[0] if part is None else fs.table(device)[part])
+
+
 def autoboot():
     """What happens at power-on. Returns when nothing was started, or when a key stopped it."""
     from . import auto
@@ -60,3 +80,4 @@ def help():
     print("loader.linux(kernel, initrd, append, ...)          plan and boot; dry_run=True only shows")
     print("loader.sysboot(volume, label=)                     as its extlinux.conf says")
     print("loader.autoboot()                                  as at power-on")
+    print("loader.volume(disk, part)                          a volume to take files from")

@@ -45,6 +45,7 @@ def _run_from_disk(part, path):
     import fs
 
     fs.mount(part, "/")
+    policy.root = part
     os.chdir("/")
     for folder in ("", "/lib"):
         if folder not in sys.path:

@@ -14,6 +14,7 @@ _ESP = ("esp", "efi", "EFI System", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef"
 _ENOTDIR = const(20)
 _SCRIPT_MAX = const(0x40000)
 
+root = None  # the partition that was mounted as / to run its boot.py
 in_script = False  # whether what goes wrong may be a start script's fault
 
 
@@ -107,40 +108,44 @@ def script_in(kernel):
     return text.decode()
 
 
-def disks():
-    """Each virtio disk, opened, in the order of QEMU's -device options (a generator)."""
+def disk(which):
+    """A virtio disk by name or number among the disks, opened if it is not. OSError ENODEV."""
     import virtio
+    from virtio import discover
 
+    name = "blk%d" % which if isinstance(which, int) else which
+    try:
+        return virtio.open(name)
+    except OSError as e:
+        if e.errno != errno.EALREADY:
+            raise
+        return discover.find(name)
+
+
+def disks(looked):
+    """Each virtio disk as (name, device), in the order of QEMU's -device options (a generator).
+
+    What is wrong with one that cannot be opened is appended to looked.
+    """
     number = 0
     while True:
+        name = "blk%d" % number
         try:
-            disk = virtio.open("blk%d" % number)
+            yield name, disk(name)
         except OSError as e:
-            if e.errno == errno.EALREADY:
-                disk = _opened("blk%d" % number)
-            elif e.errno == errno.ENODEV:
+            if e.errno == errno.ENODEV:
                 return
-            else:
-                print("blk%d: %s" % (number, e))
-                disk = None
-        if disk:
-            yield "blk%d" % number, disk
+            looked.append("%s: %s" % (name, _why(e)))
         number += 1
 
 
-def _opened(name):
-    from virtio import discover
-
-    return discover.find(name)
-
-
-def partitions(disk):
+def partitions(device):
     """The partitions to look at, the likely ones first; the disk itself when it has none."""
     import fs
 
-    table = fs.table(disk)
+    table = fs.table(device)
     if table.scheme == "none":
-        return [disk]
+        return [device]
     parts = list(table)
     return sorted(parts, key=lambda part: 0 if part.bootable else 1 if part.type in _ESP else 2)
 
@@ -157,22 +162,21 @@ def exists(volume, path):
 
 
 def find_boot():
-    """(part, volume, path, where) of the first start script or configuration on a disk, or None.
+    """The first start script or configuration on a disk, and what was looked at before.
 
-    Also returns what was looked at: (found or None, list of text). Faults of a disk are told and
-    passed over.
+    Returns ((part, volume, path, where) or None, list of text).  Faulty disks are passed over.
     """
     import fs
 
     looked = []
-    for name, disk in disks():
+    for name, device in disks(looked):
         try:
-            parts = partitions(disk)
+            parts = partitions(device)
         except (OSError, ValueError) as e:
             looked.append("%s: %s" % (name, _why(e)))
             continue
         for part in parts:
-            where = name if part is disk else "%s:%d" % (name, part.number)
+            where = name if part is device else "%s:%d" % (name, part.number)
             try:
                 volume = fs.volume(part)
                 for path in ("/boot.py",) + CONFIGS:

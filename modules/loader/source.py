@@ -133,9 +133,23 @@ def find(what, volume, kind):
     if not isinstance(what, str):
         return Buffer(what, kind)
     try:
-        return VolumeFile(volume, what) if volume else MountedFile(what)
+        if volume:
+            return VolumeFile(volume, what)
+        return _on_root(what) or MountedFile(what)
     except OSError as e:
         if e.errno == errno.ENOENT:
             where = " on %r" % volume if volume else ""
             raise OSError(errno.ENOENT, "%s %s: no such file%s" % (kind, what, where))
         raise
+
+
+def _on_root(path):
+    # A file of the partition that a boot.py came from, past the slower file system it is mounted as.
+    from . import policy
+
+    if policy.root is None or not path.startswith("/"):
+        return None
+    import fs
+
+    volume = fs.volume(policy.root)
+    return VolumeFile(volume, path) if policy.exists(volume, path) else None
