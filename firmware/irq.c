@@ -9,6 +9,7 @@
 #include "csr.h"
 #include "irq.h"
 #include "mmio.h"
+#include "mphalport.h"
 #include "plic.h"
 #include "uart16550.h"
 
@@ -42,14 +43,17 @@ static bool bit_test(const uint64_t *set, uint32_t n) {
 
 void irq_init(uint32_t source) {
     if (!plic_present()) {
+        mphalport_poll_console();
         return;
     }
     uart_source = source;
     if (source != 0) {
         plic_set_enable(source, true);
         uart16550_irq_enable();
+    } else {
+        mphalport_poll_console();
     }
-    csr_write(mie, CSR_MIE_MEIE);
+    csr_set(mie, CSR_MIE_MEIE);
     csr_set(mstatus, CSR_MSTATUS_MIE);
 }
 

@@ -11,12 +11,13 @@
 #include "plic.h"
 #include "uart16550.h"
 
-#define POLL_US 1000 // without interrupts the console is looked at this often
+#define POLL_US 1000 // without an interrupt the console is looked at this often
 #define DUPTERM_POLL_MS 10 // a stream without interrupts on os.dupterm
 #define SPIN_US 200 // shorter delays are not worth a sleep
 
 static uint64_t timebase = 1;
 static uint64_t mtimecmp_addr;
+static bool polling;
 
 // os.dupterm_notify() drops what does not fit: room for more than a queue of a console device.
 static uint8_t stdin_buf[16384] __attribute__((section(".noinit")));
@@ -56,28 +57,42 @@ uint64_t mp_hal_time_ns(void) {
     return scale(mphalport_time(), 1000000000);
 }
 
+static void set_timer(uint64_t us) {
+    mmio_write64(mtimecmp_addr, mphalport_time() + us / 1000000 * timebase + us % 1000000 * timebase / 1000000);
+}
+
+void mphalport_poll_console(void) {
+    if (mtimecmp_addr != 0) {
+        polling = true;
+        set_timer(POLL_US);
+        csr_set(mie, CSR_MIE_MTIE);
+        csr_set(mstatus, CSR_MSTATUS_MIE);
+    }
+}
+
+void mphalport_timer(void) {
+    uart16550_receive();
+    set_timer(POLL_US);
+}
+
 // Interrupts are off from the look at the event flag to wfi, which wakes for pending ones all the
-// same: none is lost in between. The timer only wakes, it is never taken.
+// same: none is lost in between. The timer only wakes, it is not taken, unless the console needs it:
+// then it comes anyway, soon enough.
 void mphalport_wait(int64_t timeout_us) {
-    bool interrupts = plic_present();
-    if (timeout_us == 0 || (!interrupts && mtimecmp_addr == 0)) {
-        return;
+    if (timeout_us == 0 || (mtimecmp_addr == 0 && (timeout_us > 0 || !plic_present()))) {
+        return; // nothing would end the sleep
     }
-    if (!interrupts && (timeout_us < 0 || timeout_us > POLL_US)) {
-        timeout_us = POLL_US;
-    }
-    if (timeout_us > 0 && mtimecmp_addr == 0) {
-        return;
-    }
+    bool timer = timeout_us > 0 && !polling;
     uintptr_t state = csr_irq_save();
     if (!irq_take_event()) {
-        if (timeout_us > 0) {
-            uint64_t us = timeout_us;
-            mmio_write64(mtimecmp_addr, mphalport_time() + us / 1000000 * timebase + us % 1000000 * timebase / 1000000);
+        if (timer) {
+            set_timer(timeout_us);
             csr_set(mie, CSR_MIE_MTIE);
         }
         csr_wfi();
-        csr_clear(mie, CSR_MIE_MTIE);
+        if (timer) {
+            csr_clear(mie, CSR_MIE_MTIE);
+        }
     }
     csr_irq_restore(state); // what woke us is handled here
     irq_take_event();

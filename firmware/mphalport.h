@@ -19,6 +19,10 @@ extern ringbuf_t stdin_ringbuf; // input by os.dupterm_notify()
 void mphalport_init_time(uint64_t timebase, uint64_t mtimecmp);
 uint64_t mphalport_timebase(void);
 
+// Takes over the timer to look at the console, where no interrupt reports its input.
+void mphalport_poll_console(void);
+void mphalport_timer(void); // from the trap handler
+
 // Sleeps until an interrupt or until timeout_us have passed; negative: no limit.
 void mphalport_wait(int64_t timeout_us);
 

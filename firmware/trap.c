@@ -20,7 +20,8 @@
 #include "uart16550.h"
 
 #define CAUSE_INTERRUPT (1ull << 63)
-#define CAUSE_IRQ_M_EXT 11
+#define CAUSE_IRQ_M_TIMER (CAUSE_INTERRUPT | 7)
+#define CAUSE_IRQ_M_EXT (CAUSE_INTERRUPT | 11)
 #define CAUSE_FETCH_FAULT 1
 #define CAUSE_FETCH_PAGE_FAULT 12
 #define EXIT_FAULT 134 // what a shell reports for an abort
@@ -152,14 +153,15 @@ static MP_NORETURN void raise_fault(uint64_t cause, uint64_t pc, uint64_t addr) 
 void trap_handle(trap_frame_t *f);
 
 void trap_handle(trap_frame_t *f) {
-    if (f->mcause & CAUSE_INTERRUPT) {
-        if ((f->mcause & ~CAUSE_INTERRUPT) == CAUSE_IRQ_M_EXT) {
-            irq_external();
-            return;
-        }
-        fatal(f);
+    if (f->mcause == CAUSE_IRQ_M_EXT) {
+        irq_external();
+        return;
     }
-    if (!is_python(f)) {
+    if (f->mcause == CAUSE_IRQ_M_TIMER) {
+        mphalport_timer();
+        return;
+    }
+    if ((f->mcause & CAUSE_INTERRUPT) || !is_python(f)) {
         fatal(f);
     }
     f->x[10] = f->mcause;
