@@ -70,7 +70,7 @@ def guest(module_guest):
     """The module's guest after a soft reset, at the raw REPL. A guest that a test before this one broke is replaced."""
     try:
         module_guest.soft_reset()
-    except AssertionError:
+    except (AssertionError, OSError):
         module_guest.restart().wait_prompt()
         module_guest.soft_reset()
     module_guest.check_logs(forget=True)
