@@ -33,8 +33,9 @@ def read_blocks(bdev, block, view):
 class Blocks:
     """Reads any byte range of a device that speaks readblocks/ioctl and, if it can, read_many.
 
-    bdev: the block device; its read_many, if any, takes (512-byte sector, buffer) pairs.  Data goes straight into the caller's buffer except for the
-    unaligned ends.  What get() returns is shared: never write to it.
+    bdev: the block device; its read_many, if any, takes (512-byte sector, buffer) pairs.  Data goes
+    straight into the caller's buffer except for the unaligned ends.  What get() returns is shared:
+    never write to it.
     """
 
     def __init__(self, bdev):

@@ -36,7 +36,7 @@ class Part:
     """One partition: a block device that ends where the partition ends.
 
     number, start and count in blocks of the device, type (GUID or two hex digits), label, uuid
-    (the PARTUUID), bootable.
+    (the PARTUUID), bootable, attributes (GPT's 64 bits).
     """
 
     def __init__(self, bdev, number, start, count, kind="", label="", uuid="", bootable=False):
@@ -48,6 +48,7 @@ class Part:
         self.label = label
         self.uuid = uuid
         self.bootable = bootable
+        self.attributes = 0
         self.block_size = bdev.ioctl(_IOCTL_SIZE, 0) or 512
         if hasattr(bdev, "read_many"):
             self.read_many = self._read_many
@@ -115,6 +116,7 @@ class Table:
         self.uuid = uuid
         self.parts = []
         self.damaged = ""
+        self.extended = None  # (number, start, count, type) of what holds the logical partitions
 
     def __repr__(self):
         note = ", damaged: " + self.damaged if self.damaged else ""
@@ -151,15 +153,17 @@ class Table:
         self.damaged = self.damaged + "; " + text if self.damaged else text
 
     def add(self, number, start, count, *rest):
-        """Append a partition, cut at the end of the disk; one that starts after it is left out."""
+        """Append a partition, cut at the end of the disk; None when it starts after it."""
         total = self.bdev.ioctl(_IOCTL_COUNT, 0)
         if start < 1 or start >= total or count < 1:
             self.note("partition %d: %d+%d is outside the disk" % (number, start, count))
-            return
+            return None
         if start + count > total:
             self.note("partition %d: ends %d blocks after the disk" % (number, start + count - total))
             count = total - start
-        self.parts.append(Part(self.bdev, number, start, count, *rest))
+        part = Part(self.bdev, number, start, count, *rest)
+        self.parts.append(part)
+        return part
 
 
 def table(bdev):
@@ -266,13 +270,15 @@ def _gpt_entry(answer, number, entry, first, last):
         answer.note("partition %d: blocks %d to %d are not usable ones" % (number, start, end))
         return
     bootable = bool(attributes & _GPT_BOOTABLE)
-    answer.add(number, start, end - start + 1, guid(entry, 0), utf16(entry[56:128]), guid(entry, 16), bootable)
+    names = guid(entry, 0), utf16(entry[56:128]), guid(entry, 16)
+    part = answer.add(number, start, end - start + 1, names[0], names[1], names[2], bootable)
+    if part:
+        part.attributes = attributes
 
 
 def _mbr(bdev, size, head):
     disk_id = unpack_from("<I", head, _MBR_DISK_ID)[0]
     answer = Table(bdev, "mbr", "%08x" % disk_id)
-    extended = None
     for n in range(4):
         flag, kind, start, count = _mbr_entry(head, n)
         if flag & 0x7F:  # not a table but some boot sector's code
@@ -280,11 +286,11 @@ def _mbr(bdev, size, head):
         if not kind or not count:
             continue
         if kind in _TYPES_EXTENDED:
-            extended = extended or (start, count)
+            answer.extended = answer.extended or (n + 1, start, count, kind)
         else:
             _mbr_add(answer, n + 1, start, count, kind, flag)
-    if extended:
-        _mbr_logical(answer, size, extended[0], extended[1])
+    if answer.extended:
+        _mbr_logical(answer, size, answer.extended[1], answer.extended[2])
     return answer
 
 

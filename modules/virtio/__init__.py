@@ -18,18 +18,30 @@ class _Word:
 
 
 def _devices():
-    return [_discover.device(slot) for slot in _discover.slots()]
+    found = [_discover.device(slot) for slot in _discover.slots()]
+    _keep_words()
+    return found
 
 
 def _open(which=0):
-    return _discover.find(which).open()
+    found = _discover.find(which)
+    _keep_words()
+    return found.open()
+
+
+def _keep_words():
+    # When it is first imported, device.py takes the place of the word device().
+    globals()["device"] = _device
 
 
 def _command(name):
     def run(*args):
         from . import cmd
 
-        return getattr(cmd, name)(*args)
+        try:
+            return getattr(cmd, name)(*args)
+        finally:
+            _keep_words()
 
     return run
 
@@ -48,7 +60,7 @@ unregister = _Word(_discover.unregister, "unregister(cls)      take a driver cla
 rescan = _Word(_discover.scan, "rescan()             look at the device tree again")
 scan = _Word(_command("scan"), "scan()               U-Boot's 'virtio scan'")
 info = _Word(_command("info"), "info()               U-Boot's 'virtio info'")
-device = _Word(_command("device"), "device([n])          U-Boot's 'virtio device': show or choose the disk")
+device = _device = _Word(_command("device"), "device([n])          U-Boot's 'virtio device': show or choose the disk")
 part = _Word(_command("part"), "part([n])            U-Boot's 'virtio part': list partitions")
 read = _Word(_command("read"), "read(addr, blk, n)   U-Boot's 'virtio read': blocks to memory")
 write = _Word(_command("write"), "write(addr, blk, n)  U-Boot's 'virtio write': memory to blocks")
@@ -67,6 +79,7 @@ def __getattr__(name):
     if name == "Device":
         from .device import Device
 
+        _keep_words()
         return Device
     try:  # MicroPython asks here for what `from . import ring` means, too
         return __import__("virtio." + name, None, None, (name,))
