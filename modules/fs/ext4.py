@@ -113,8 +113,29 @@ class Ext4(Volume):
         self.blocks = Blocks(bdev)
         if self.blocks.size < _SB_OFF + _SB_SIZE:
             raise self.error(EIO, "superblock", "the device has %d bytes" % self.blocks.size)
-        self._superblock(self.blocks.get(_SB_OFF, _SB_SIZE))
         self._tables = {}
+        self._superblock(self.blocks.get(_SB_OFF, _SB_SIZE))
+        if self.incompat & _INCOMPAT_RECOVER:
+            self._replay()
+
+    def _replay(self):
+        """Look at the disk as it will be when the journal has been replayed; nothing is written."""
+        from fs.journal import Journal, Overlay
+
+        number = unpack_from("<I", self.blocks.get(_SB_OFF, _SB_SIZE), 0xE0)[0]
+        try:
+            if not number:
+                raise self.error(EOPNOTSUPP, "journal", "on another device")
+            journal = Journal(self, self.inode(number))
+        except OSError as error:
+            self.note = "journal not replayed, the latest changes may be missing: %s" % error
+            return
+        self.note = "journal holds no changes"
+        if journal.moved:
+            self.note = "journal replayed in memory: %d blocks" % len(journal.moved)
+            self.blocks = Overlay(self.blocks, self, journal)
+            self._tables = {}
+            self._superblock(self.blocks.get(_SB_OFF, _SB_SIZE))
 
     # Superblock and group descriptors
 
@@ -140,8 +161,6 @@ class Ext4(Volume):
         digits = "".join(["%02x" % byte for byte in uuid])
         self.uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         self.label = text(bytes(sb[0x78:0x88]).split(b"\0")[0])
-        if incompat & _INCOMPAT_RECOVER:
-            self.note = "journal not replayed: the latest changes may be missing"
 
     def _geometry(self, sb, revision, where):
         log_size = unpack_from("<I", sb, 0x18)[0]
@@ -365,12 +384,10 @@ class Ext4(Volume):
     def _entry(self, name, ino, kind, where):
         if ino > self.inodes or not name or b"/" in name or b"\0" in name:
             raise self.error(EIO, where, "record %r: inode %d" % (name, ino))
+        node = self.inode(ino)
         if not self.incompat & _INCOMPAT_FILETYPE or not 0 < kind < len(_FILE_TYPES):
-            mode = self.inode(ino).mode
-        else:
-            mode = _FILE_TYPES[kind]
-        size = self.inode(ino).size if mode & S_IFMT == 0x8000 else 0
-        return text(name), mode, ino, size
+            return text(name), node.mode, ino, node.size
+        return text(name), _FILE_TYPES[kind], ino, node.size
 
     def _child(self, node, name, path):
         """Inode number of a name in a directory.  OSError: ENOENT."""
