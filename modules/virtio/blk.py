@@ -134,11 +134,8 @@ class Blk(Device):
         self._bk = area.addr
         self._records = records
         struct.pack_into("<IIQQ", area.buf, 0, 0, indirect, area.addr + records, area.addr + tags)
-        for _ in range(slots):
-            head = ring.take(vq.st, per_slot)
-            ring.fix(vq.st, head)
-            blkring.setup(vq.st, self._bk, head)
-            blkring.free(self._bk, head)
+        if slots:
+            blkring.setup(vq.st, self._bk, ring.take(vq.st, slots * per_slot), slots)
         self.slots = slots
         return size if vq.indirect else vq.num_free
 
@@ -229,9 +226,7 @@ class Blk(Device):
         """Last chance: the disk may have grown."""
         self.poll_config()
         if sector < 0 or sector + count > self.capacity_sectors:
-            raise ValueError(
-                "%s: sectors %d+%d of %d" % (self.name, sector, count, self.capacity_sectors)
-            )
+            raise ValueError("%s: sectors %d+%d of %d" % (self.name, sector, count, self.capacity_sectors))
 
     def _split(self, pieces):
         """The pieces with long ones cut to what one request may carry (size_max, seg_max)."""

@@ -24,44 +24,44 @@ _IN_FLIGHT = const(0x10000)
 
 
 @micropython.viper
-def free(bk: int, head: int):
-    """Put a slot on the stack of free ones."""
-    b = ptr32(bk)
-    n = b[0]
-    b[8 + n] = head
-    b[0] = n + 1
+def setup(st: int, bk: int, head: int, n: int):
+    """Make n slots: write what never changes of them, and put them on the stack of free ones.
 
-
-@micropython.viper
-def setup(st: int, bk: int, head: int):
-    """Write what never changes of a slot: the descriptors of header and status."""
+    Their chains lie behind each other from head on, as take() finds them in a new queue.
+    """
     s = ptr32(st)
     b = ptr32(bk)
     shadow = ptr32(s[6] | s[7] << 32)
-    desc = s[0] | s[1] << 32
+    step = 1 if b[1] else 3
     record = (b[2] | b[3] << 32) + 80 * head
-    mid = shadow[4 * head]
-    first = desc + 16 * head
-    third = desc + 16 * int(shadow[4 * mid])
-    if b[1]:
-        d = ptr32(first)
-        d[0] = record
-        d[1] = record >> 32
-        d[2] = 48
-        d[3] = 4
-        mid = 1
-        first = record
-        third = record + 32
-    d = ptr32(first)
-    d[0] = record + 48
-    d[1] = (record + 48) >> 32
-    d[2] = 16
-    d[3] = 1 | mid << 16
-    d = ptr32(third)
-    d[0] = record + 64
-    d[1] = (record + 64) >> 32
-    d[2] = 1
-    d[3] = 2
+    desc = (s[0] | s[1] << 32) + 16 * head
+    i = 0
+    while i < n:
+        chain = desc
+        d = ptr32(desc)
+        if b[1]:
+            d[0] = record
+            d[1] = record >> 32
+            d[2] = 48
+            d[3] = 4
+            chain = record
+            d = ptr32(record)
+        d[0] = record + 48
+        d[1] = (record + 48) >> 32
+        d[2] = 16
+        d[3] = 1 | (1 if b[1] else head + 1) << 16
+        d = ptr32(chain + 32)
+        d[0] = record + 64
+        d[1] = (record + 64) >> 32
+        d[2] = 1
+        d[3] = 2
+        shadow[4 * head + 1] = step | _FIXED
+        b[8 + i] = head
+        i += 1
+        head += step
+        record += 80 * step
+        desc += 16 * step
+    b[0] = n
 
 
 @micropython.viper

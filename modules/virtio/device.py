@@ -102,8 +102,7 @@ class Device:
             transport.set_status(status)
             if not transport.status() & _FEATURES_OK:
                 raise DeviceError(
-                    "%s: features refused: %s"
-                    % (self.name, _t.feature_names(self.features, self.FEATURE_NAMES))
+                    "%s: features refused: %s" % (self.name, _t.feature_names(self.features, self.FEATURE_NAMES))
                 )
         return status
 

@@ -46,29 +46,35 @@ def scan(tree=None):
         import fdt
 
         tree = fdt.system()
-    known = {slot[0].name: slot for slot in _slots or ()}
+    known = {slot[0].base: slot for slot in _slots or ()}
     bases = []
     for node in tree.compatible("virtio,mmio"):
         if node.enabled:
             base, size = node.reg(0)
             bases.append((base, size, _source_of(node)))
     bases.sort(key=lambda item: -item[0])
-    counts = {}
     slots = []
     for base, size, source in bases:
         transport = mmio.find(base, size, source)
         if transport is None:
             continue
-        slot = known.get(transport.name)
+        slot = known.get(base)
         if slot is None or slot[0].device_id != transport.device_id:
             slot = [transport, "", None]
-        kind = _kind(transport.device_id)
+        slots.append(slot)
+    _slots = slots
+    _name()
+    return slots
+
+
+def _name():
+    """Number the devices of each kind."""
+    counts = {}
+    for slot in _slots:
+        kind = _kind(slot[0].device_id)
         n = counts.get(kind, 0)
         counts[kind] = n + 1
         slot[1] = kind + str(n)
-        slots.append(slot)
-    _slots = slots
-    return slots
 
 
 def _source_of(node):
@@ -158,5 +164,5 @@ def _closed(ids):
 def _rebind(found):
     for slot in found:
         slot[2] = None
-    scan()
+    _name()
     return [device(slot) for slot in found]

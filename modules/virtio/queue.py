@@ -8,7 +8,6 @@ from micropython import const
 
 from . import ring
 from .dma import Area
-from .transport import DeviceError
 
 _NEXT = const(1)
 _WRITE = const(2)
@@ -264,9 +263,7 @@ class Virtqueue:
         at = self.used - self.desc
         buf = self._area.buf
         idx = buf[at + 2] | buf[at + 3] << 8
-        print(
-            "  avail.idx %d (filled %d)  used.idx %d (taken %d)" % (word(10), word(9), idx, word(11))
-        )
+        print("  avail.idx %d (filled %d)  used.idx %d (taken %d)" % (word(10), word(9), idx, word(11)))
         for head in range(self.size):
             if ring.state(self.st, head) != -2:
                 self._dump_chain(head)

@@ -115,14 +115,6 @@ def first(st: int) -> int:
 
 
 @micropython.viper
-def fix(st: int, head: int):
-    """Make a taken chain permanent: give() leaves it taken, so it can be put again and again."""
-    s = ptr32(st)
-    shadow = ptr32(s[6] | s[7] << 32)
-    shadow[4 * head + 1] = shadow[4 * head + 1] | _FIXED
-
-
-@micropython.viper
 def fill(st: int, i: int, addr: int, n: int, flags: int) -> int:
     """Write descriptor i with flags (NEXT 1, WRITE 2, INDIRECT 4); the next one of its chain."""
     s = ptr32(st)
@@ -259,7 +251,7 @@ def writable(st: int, head: int) -> int:
 
 @micropython.viper
 def fixed(st: int, head: int) -> int:
-    """Not 0 for a chain that fix() made permanent."""
+    """Not 0 for a chain that stays taken: a slot (see blkring.py)."""
     s = ptr32(st)
     return ptr32(s[6] | s[7] << 32)[4 * head + 1] & _FIXED
 

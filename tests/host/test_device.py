@@ -1,0 +1,319 @@
+"""modules/virtio/device: initialisation order, features, configuration, interrupts, failure."""
+
+import pytest
+import riscv
+from fake_device import ANY_LAYOUT, VERSION_1, FakeDevice, Violation, mask
+from virtio.device import Device
+from virtio.transport import DeviceError, feature_names, stage, status_names
+from virtio_host import TRANSPORTS, attach, fresh
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    fresh()
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request):
+    return request.param
+
+
+class Thing(FakeDevice):
+    DEVICE_ID = 42
+    FIELDS = {0: (4, None), 4: (4, None), 8: (1, None), 12: (4, 3)}
+
+    def process(self, queue, chain):
+        return 0
+
+
+class Driver(Device):
+    NAME = "thing"
+    IDS = (42,)
+    FEATURES = mask(1, 2, 3)
+    FEATURE_NAMES = {1: "ONE", 2: "TWO"}
+
+    def probe(self):
+        self.vq = self.queue(0)
+        self.seen = []
+
+    def ready(self):
+        self.vq.add([b"first"], [])
+        self.vq.notify()
+
+    def config_changed(self):
+        self.seen.append(self.config_u32(0))
+
+    def on_interrupt(self):
+        while True:
+            got = self.vq.get()
+            if got is None:
+                return
+            self.seen.append(got)
+
+
+def rig(transport="mmio", cls=Driver, source=9, **options):
+    options.setdefault("config", bytes(range(16)))
+    device = Thing(legacy=transport == "mmio-legacy", **options)
+    driver, registers = attach(device, cls, source=source)
+    return driver, device, registers
+
+
+def test_status_goes_up_one_stage_at_a_time(transport):
+    """GEN-INIT-01 GEN-INIT-02 GEN-INIT-03 GEN-INIT-04 GEN-INIT-05 GEN-INIT-06 GEN-INIT-08 GEN-INIT-09
+    GEN-STATUS-01 GEN-STATUS-02 GEN-LEGINIT-01 GEN-LEGFEAT-03"""
+    driver, device, _ = rig(transport)
+    driver.open()
+    last = [3, 7] if transport == "mmio-legacy" else [3, 11, 15]
+    assert device.status_log == [0, 1, *last]
+    driver.close()
+    assert device.status_log[-1] == 0
+
+
+def test_no_notification_before_driver_ok():
+    """GEN-INIT-15"""
+
+    class Eager(Driver):
+        def probe(self):
+            Driver.probe(self)
+            self.vq.add([b"x"], [])
+            self.vq.notify()
+
+    driver, device, _ = rig(cls=Eager)
+    with pytest.raises(Violation, match="GEN-INIT-15"):
+        driver.open()
+
+
+def test_features_are_the_offered_ones_that_the_driver_knows():
+    """GEN-FEAT-01 GEN-FEAT-07 GEN-FEAT-08 GEN-FEAT-10 GEN-RSVD-01"""
+    driver, device, _ = rig(features=mask(1, 3, 5, 22), ring_features=0)
+    driver.open()
+    assert driver.features == device.features == mask(1, 3, VERSION_1)
+    assert driver.has(1) and not driver.has(2)
+
+
+def test_refused_features_stop_the_device():
+    """GEN-INIT-07 GEN-INIT-13 GEN-INIT-14"""
+    driver, device, _ = rig()
+    device.refuse = True
+    with pytest.raises(DeviceError, match="refused"):
+        driver.open()
+    assert device.status_log == [0, 1, 3, 11, 131]
+    assert not driver.is_open and riscv.quiesce == {}
+    device.refuse = False
+    driver.open()  # GEN-STATUS-03: begins with a reset
+    assert device.status_log[5:] == [0, 1, 3, 11, 15]
+
+
+def test_modern_device_without_version_1_is_refused():
+    """GEN-RSVD-02 GEN-FEAT-09"""
+    driver, device, _ = rig()
+    device.offered &= ~mask(VERSION_1)
+    with pytest.raises(DeviceError, match="VERSION_1"):
+        driver.open()
+    assert device.status == 131
+
+
+def test_driver_that_cannot_do_without_a_feature_gives_up_cleanly():
+    """GEN-FEAT-03 GEN-FEAT-09 GEN-INIT-13"""
+
+    class Choosy(Driver):
+        def choose(self, features):
+            raise DeviceError("thing0: needs ONE")
+
+    driver, device, _ = rig(cls=Choosy)
+    with pytest.raises(DeviceError, match="needs ONE"):
+        driver.open()
+    assert device.status == 131
+
+
+def test_choose_may_drop_features():
+    """GEN-FEAT-02"""
+
+    class Picky(Driver):
+        def choose(self, features):
+            return features & ~mask(1)
+
+    driver, device, _ = rig(cls=Picky, features=mask(1, 2))
+    driver.open()
+    assert not driver.has(1) and driver.has(2)
+
+
+def test_failure_after_driver_ok_resets_the_device():
+    """GEN-CLEANUP-02"""
+
+    class Late(Driver):
+        def ready(self):
+            Driver.ready(self)
+            raise ValueError("changed my mind")
+
+    driver, device, _ = rig(cls=Late)
+    with pytest.raises(ValueError):
+        driver.open()
+    assert device.status_log[-2:] == [143, 0]
+    assert not driver.is_open
+
+
+def test_opening_twice_is_refused(transport):
+    driver, device, _ = rig(transport)
+    driver.open()
+    with pytest.raises(OSError) as info:
+        driver.open()
+    assert info.value.args[0] == 114
+    driver.close()
+    driver.close()
+    with driver as again:
+        assert again.is_open
+    assert not driver.is_open
+
+
+def test_closed_device_refuses_work():
+    driver, device, _ = rig()
+    driver.open()
+    driver.close()
+    with pytest.raises(ValueError, match="closed"):
+        driver.vq.add([b"x"], [])
+
+
+def test_64_bit_config_is_read_again_when_the_generation_changes():
+    """GEN-CFG-01 GEN-CFG-02"""
+    driver, device, _ = rig()
+    driver.open()
+    device.config[0:8] = b"\xff" * 8
+    torn = [lambda off: device.change_config(bytes(8))]
+    device.on_config_read = lambda off: torn and torn.pop()(off)
+    assert driver.config_u64(0) == 0
+
+
+def test_legacy_config_is_read_until_two_readings_agree():
+    """GEN-LEGCFG-01 GEN-LEGCFG-02"""
+    driver, device, _ = rig("mmio-legacy")
+    driver.open()
+    device.config[0:8] = b"\xff" * 8
+    torn = [lambda off: device.change_config(bytes(8))]
+    device.on_config_read = lambda off: torn and torn.pop()(off)
+    assert driver.config_u64(0) == 0
+
+
+def test_config_that_never_settles_raises():
+    driver, device, _ = rig()
+    driver.open()
+    device.on_config_read = lambda off: device.change_config(b"x")
+    with pytest.raises(DeviceError, match="changing"):
+        driver.config_u64(0)
+
+
+def test_config_beyond_the_space_raises():
+    """GEN-CFG-05"""
+    driver, device, _ = rig()
+    driver.open()
+    with pytest.raises(DeviceError, match="offset 256"):
+        driver.config_u32(256)
+
+
+def test_config_space_longer_than_known_is_fine():
+    """GEN-CFG-04"""
+    driver, device, _ = rig(config=bytes(200))
+    driver.open()
+    assert driver.config_u32(4) == 0
+
+
+def test_model_catches_a_field_without_its_feature():
+    """GEN-CFG-03"""
+    driver, device, _ = rig()
+    driver.open()
+    with pytest.raises(Violation, match="GEN-CFG-03"):
+        driver.config_u32(12)
+
+
+def test_poll_config_calls_the_driver_once(transport):
+    """GEN-OPER-01 MMIO-22"""
+    driver, device, _ = rig(transport)
+    driver.open()
+    assert driver.poll_config() is False
+    device.change_config(b"\1\0\0\0")
+    assert driver.poll_config() is True
+    assert driver.seen == [1]
+    assert driver.poll_config() is False
+
+
+def test_config_interrupt_that_means_needs_reset():
+    """GEN-OPER-02"""
+    driver, device, _ = rig()
+    driver.open()
+    device.need_reset()
+    with pytest.raises(DeviceError, match="reset"):
+        driver.poll_config()
+
+
+def test_interrupt_reads_handles_acknowledges_completes(transport):
+    """MMIO-37 MMIO-38 MMIO-39 MMIO-22"""
+    driver, device, registers = rig(transport)
+    driver.open()
+    driver.on_interrupt()
+    driver.interrupts(True)
+    assert riscv.irqs == {9: driver._irq_bound}
+    driver.vq.add([b"x"], [], "token")
+    driver.vq.notify()
+    assert device.isr == 1
+    riscv.irqs[9](9)
+    assert ("token", 0) in driver.seen
+    assert device.isr == 0
+    assert riscv.completed == [9]
+    driver.interrupts(False)
+    assert riscv.irqs == {}
+    before = device.interrupts
+    driver.vq.add([b"x"], [])
+    driver.vq.notify()
+    assert device.interrupts == before
+
+
+def test_spurious_interrupt_is_completed():
+    """SPLIT-UNOTIF-05"""
+    driver, device, _ = rig()
+    driver.open()
+    driver.interrupts(True)
+    driver._irq(9)
+    assert riscv.completed == [9]
+
+
+def test_interrupt_source_is_looked_up_when_needed():
+    calls = []
+
+    def source():
+        calls.append(1)
+        return 5
+
+    driver, device, _ = rig(source=source)
+    driver.open()
+    assert not calls
+    driver.interrupts(True)
+    assert 5 in riscv.irqs
+    driver.close()
+    assert riscv.irqs == {} and len(calls) == 1
+
+
+def test_dump_prints_names(capsys):
+    driver, device, _ = rig(features=mask(1, 22))
+    driver.open()
+    driver.dump()
+    text = capsys.readouterr().out
+    assert "ACKNOWLEDGE|DRIVER|FEATURES_OK|DRIVER_OK" in text
+    assert "ONE" in text and "0x400000" in text and "<queue 0 of thing0" in text
+
+
+def test_words_for_people():
+    assert status_names(0) == "reset"
+    assert status_names(0x4F) == "ACKNOWLEDGE|DRIVER|FEATURES_OK|DRIVER_OK|NEEDS_RESET"
+    assert status_names(0x20) == "0x20"
+    assert stage(15) == "DRIVER_OK" and stage(143) == "FAILED" and stage(0) == "reset"
+    assert feature_names(mask(1, ANY_LAYOUT, 50), {1: "ONE"}) == "ONE ANY_LAYOUT 0x4000000000000"
+    assert feature_names(0) == "none"
+
+
+def test_feature_constants_agree_with_the_bits_used_elsewhere():
+    from virtio import device, transport
+
+    assert 1 << device._VERSION_1 == transport.VERSION_1
+    assert transport.INDIRECT_DESC == 1 << 28 and transport.EVENT_IDX == 1 << 29
+    for name in ("ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK", "NEEDS_RESET", "FAILED"):
+        assert getattr(device, "_" + name) == getattr(transport, name)
