@@ -46,7 +46,7 @@ repl: firmware disk ## build and open the REPL with the demo disk attached (leav
 	$(QEMU_PY) --disk $(DISK) --interactive -- -boot menu=on
 
 .PHONY: test
-test: firmware disk lint ## lint and run all tests (no QEMU guest left behind)
+test: firmware disk venv ## run all tests, lint among them
 	$(PYTEST) -n $(PYTEST_WORKERS) $(T)
 
 .PHONY: test-host
