@@ -23,8 +23,6 @@
 // The first piece of the heap: small, for its tables are cleared at each start. It grows by itself.
 #define HEAP_FIRST (4 * 1024 * 1024)
 #define HEAP_LEAST (256 * 1024)
-// Below the stack; a changed word means that it overflowed.
-#define CANARY 0x5354414b4c494d54
 // Where QEMU's virt machine has them: only to say that there is no device tree to ask.
 #define LAST_RESORT_UART 0x10000000
 #define LAST_RESORT_TEST 0x100000
@@ -62,16 +60,9 @@ static void init_heap(void) {
     gc_init(heap, heap + size);
 }
 
-static void check_stack(void) {
-    if (*(volatile uint64_t *)_stack_bottom != CANARY) {
-        trap_panic("stack overflow");
-    }
-}
-
 static void run_repl(void) {
     for (;;) {
         int ret = pyexec_mode_kind == PYEXEC_MODE_RAW_REPL ? pyexec_raw_repl() : pyexec_friendly_repl();
-        check_stack();
         if (ret != 0) {
             return;
         }
@@ -88,7 +79,6 @@ MP_NORETURN void main(uint64_t a0, uint64_t a1, uint64_t a2);
 
 MP_NORETURN void main(uint64_t a0, uint64_t a1, uint64_t a2) {
     main_entry = (main_entry_t) { a0, a1, a2 };
-    *(volatile uint64_t *)_stack_bottom = CANARY;
     init_machine();
     for (;;) {
         mp_cstack_init_with_top(_stack_top, _stack_top - _stack_bottom);
@@ -110,7 +100,6 @@ MP_NORETURN void main(uint64_t a0, uint64_t a1, uint64_t a2) {
 }
 
 void gc_collect(void) {
-    check_stack();
     gc_collect_start();
     gc_helper_collect_regs_and_stack();
     gc_collect_end();

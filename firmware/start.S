@@ -19,7 +19,7 @@ _start:
     li      t1, 1
     amoswap.w.aqrl t2, t1, (t0)
     beqz    t2, 1f
-    j       hart_park                   // a0 = hart id, a1 = device tree, mie = 0, mstatus.MIE = 0
+    tail    hart_park                   // a0 = hart id, a1 = device tree, mie = 0, mstatus.MIE = 0
 
 1:  mv      s0, a0
     mv      s1, a1

@@ -43,6 +43,7 @@ _Static_assert(sizeof(trap_frame_t) == TRAP_FRAME_SIZE && TRAP_FRAME_SIZE % 16 =
 
 extern const char _faultable_start[], _faultable_end[];
 extern const char _frozen_native_start[], _frozen_native_end[];
+extern const char _stack_bottom[];
 extern const char _trap_nested_bottom[], _trap_nested_top[];
 
 static const char *cause_name(uint64_t cause) {
@@ -98,7 +99,8 @@ static void print_frame(const trap_frame_t *f) {
         "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5",
         "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
     };
-    mp_printf(&console, "\r\nfatal: %s\r\n", cause_name(f->mcause));
+    bool overflow = f->x[2] < (uintptr_t)_stack_bottom; // link.ld: nothing to return to lies there
+    mp_printf(&console, "\r\nfatal: %s%s\r\n", overflow ? "stack overflow: " : "", cause_name(f->mcause));
     mp_printf(&console, "mepc    %016lx  mcause %016lx  mtval %016lx\r\n", f->mepc, f->mcause, f->mtval);
     mp_printf(&console, "mstatus %016lx  mhartid %lu  fcsr %lx\r\n", f->mstatus, csr_read(mhartid), f->fcsr);
     for (int i = 1; i < 32; ++i) {
