@@ -14,6 +14,7 @@
 
 // Registers that sequences here may clobber; nothing else uses them.
 #define SCRATCH RV64_T1
+#define SCRATCH2 RV64_T2
 #define CALL_SCRATCH RV64_A5
 
 // ra, s0, s1, s2 to s11: what a function must give back as it found it.
@@ -217,6 +218,7 @@ static void emit_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, uns
 
 static void emit_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, int64_t offset) {
     touch(as, rd);
+    as->based |= 1u << base;
     if (may_compress(as) && size == RV64_D && rd != RV64_ZERO && (offset & 7) == 0) {
         if (base == RV64_SP && rv64_fits_u(offset, 9)) {
             emit16(as, rv64_c_ldsp(rd, offset));
@@ -244,6 +246,7 @@ static void emit_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base,
 }
 
 static void emit_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, int64_t offset) {
+    as->based |= 1u << base;
     if (may_compress(as)) {
         if (size == RV64_D && base == RV64_SP && rv64_fits_u(offset, 9) && (offset & 7) == 0) {
             emit16(as, rv64_c_sdsp(rs, offset));
@@ -491,27 +494,72 @@ void asm_rv64_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, i
     emit_store(as, size, rs, to, offset);
 }
 
-// base + (index << size): in a register, which may be t1.
-static unsigned element_addr(asm_rv64_t *as, unsigned size, unsigned base, unsigned index) {
-    if (size == 0) {
-        emit_op(as, RV64_OP_ADD, SCRATCH, base, index);
+// The address of an element: *shift and *offset are those of the index.
+typedef struct {
+    unsigned index;
+    unsigned shift;
+    int64_t offset;
+} element_t;
+
+// Takes the addition of a constant to an index, or its shift, out of the code if it was the last operation, and into
+// the address.
+static element_t fold_index(asm_rv64_t *as, unsigned size, unsigned index, bool dead) {
+    element_t e = {index, size, 0};
+    if (!dead || as->last_rd != index || !last_is(as, RV64_LAST_OP_IMM)) {
+        return e;
+    }
+    int64_t imm = as->last_imm;
+    if (as->last_op == RV64_OP_ADD && rv64_fits(imm, 12)) {
+        e.offset = (int64_t)((uint64_t)imm << size);
+    } else if (as->last_op == RV64_OP_SLL && imm >= 0 && imm + size < 64) {
+        e.shift += (unsigned)imm;
     } else {
-        emit_shift(as, RV64_OP_SLL, SCRATCH, index, size);
+        return e;
+    }
+    e.index = as->last_rs1;
+    as->base.code_offset = as->last_start;
+    forget_last(as);
+    return e;
+}
+
+// base + (index << shift) in t1, or the base itself if there is no index.
+static unsigned element_addr(asm_rv64_t *as, unsigned base, element_t *e) {
+    if (e->index == RV64_ZERO) {
+        return reach(as, base, &e->offset);
+    }
+    if (!rv64_fits(e->offset, 12)) {
+        int64_t low = low12(e->offset);
+        emit_constant(as, SCRATCH2, (int64_t)((uint64_t)e->offset - (uint64_t)low));
+        emit_op(as, RV64_OP_ADD, SCRATCH2, SCRATCH2, base);
+        base = SCRATCH2;
+        e->offset = low;
+    }
+    if (e->shift == 0) {
+        emit_op(as, RV64_OP_ADD, SCRATCH, base, e->index);
+    } else {
+        emit_shift(as, RV64_OP_SLL, SCRATCH, e->index, e->shift);
         emit_op(as, RV64_OP_ADD, SCRATCH, SCRATCH, base);
     }
     return SCRATCH;
 }
 
-// rd = zero-extended memory at base + (index << size). Clobbers t1; base and index stay as they are.
-void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index) {
+// rd = zero-extended memory at base + (index << size). Clobbers t1 and t2; base and index stay as they are.
+// dead: nobody else wants the index register, so what computed it last may be folded in.
+void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index, bool dead) {
+    element_t e = fold_index(as, size, index, dead);
+    element_t folded = e;
     size_t start = as->base.code_offset;
-    emit_load(as, size, rd, element_addr(as, size, base, index), 0);
-    set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, index, 0);
+    unsigned from = element_addr(as, base, &e);
+    emit_load(as, size, rd, from, e.offset);
+    set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, folded.index, folded.offset);
+    as->last_shift = folded.shift;
 }
 
-// Memory at base + (index << size) = rs. Clobbers t1; base and index stay as they are.
-void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index) {
-    emit_store(as, size, rs, element_addr(as, size, base, index), 0);
+// Memory at base + (index << size) = rs. Clobbers t1 and t2; base and index stay as they are.
+void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index, bool dead) {
+    element_t e = fold_index(as, size, index, dead);
+    unsigned to = element_addr(as, base, &e);
+    emit_store(as, size, rs, to, e.offset);
 }
 
 void asm_rv64_load_local(asm_rv64_t *as, unsigned rd, size_t local) {
@@ -560,9 +608,13 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
         case RV64_LAST_LOAD:
             asm_rv64_load(as, as->last_op, to, rs1, as->last_imm);
             break;
-        case RV64_LAST_LOAD_INDEXED:
-            asm_rv64_load_indexed(as, as->last_op, to, rs1, rs2);
+        case RV64_LAST_LOAD_INDEXED: {
+            element_t e = {rs2, as->last_shift, as->last_imm};
+            unsigned from = element_addr(as, rs1, &e);
+            emit_load(as, as->last_op, to, from, e.offset);
+            forget_last(as);
             break;
+        }
         default:
             asm_rv64_set(as, as->last_op, to, rs1, rs2);
             break;
@@ -698,6 +750,52 @@ void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t labe
     }
 }
 
+size_t asm_rv64_skip(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2) {
+    size_t pos = as->base.code_offset;
+    if (may_compress(as) && cond <= RV64_NE && rs2 == RV64_ZERO && rv64_is_c_reg(rs1)) {
+        emit16(as, cond == RV64_EQ ? rv64_c_beqz(rs1, 0) : rv64_c_bnez(rs1, 0));
+    } else {
+        emit_branch(as, cond, rs1, rs2, 0);
+    }
+    forget_last(as);
+    return pos;
+}
+
+size_t asm_rv64_skip_always(asm_rv64_t *as) {
+    size_t pos = as->base.code_offset;
+    if (may_compress(as)) {
+        emit16(as, rv64_c_j(0));
+    } else {
+        emit32(as, rv64_jal(RV64_ZERO, 0));
+    }
+    forget_last(as);
+    return pos;
+}
+
+// The displacement is added to the instruction, which was written with none.
+void asm_rv64_skip_end(asm_rv64_t *as, size_t skip) {
+    if (as->round == 2 && !as->base.suppress) {
+        int64_t displacement = (int64_t)(as->base.code_offset - skip);
+        uint8_t *c = as->base.code_base + skip;
+        uint32_t field;
+        if ((c[0] & 3) == 3) {
+            check_displacement(displacement, 13);
+            field = rv64_format_b(0, 0, 0, displacement) & ~(uint32_t)0x7f;
+            c[2] |= (uint8_t)(field >> 16);
+            c[3] |= (uint8_t)(field >> 24);
+        } else if (c[1] >> 5 == 5) {
+            check_displacement(displacement, 12);
+            field = rv64_c_j(displacement) ^ rv64_c_j(0);
+        } else {
+            check_displacement(displacement, 9);
+            field = rv64_c_beqz(RV64_S0, displacement) ^ rv64_c_beqz(RV64_S0, 0);
+        }
+        c[0] |= (uint8_t)field;
+        c[1] |= (uint8_t)(field >> 8);
+    }
+    forget_last(as);
+}
+
 void asm_rv64_label_assign(asm_rv64_t *as, size_t label) {
     if (as->last_kind == RV64_LAST_JUMP && as->last_end == as->base.code_offset && as->round > 0
         && (size_t)as->last_imm == label) {
@@ -768,7 +866,6 @@ void asm_rv64_entry(asm_rv64_t *as, size_t num_locals, bool small) {
         as->saved = as->touched & CALLEE_SAVED;
         as->rooms_valid = small;
     }
-    as->touched &= CALLEE_SAVED;
     as->frame_size = ((num_locals + (size_t)__builtin_popcount(as->saved)) * 8 + 15) & ~(size_t)15;
     size_t area = save_area(as);
     size_t offset = area;
@@ -813,6 +910,10 @@ void asm_rv64_end_pass(asm_rv64_t *as) {
     } else {
         as->round = 0;
         as->touched = 0;
+        as->based = 0;
+        as->carried = 0;
+        as->addressed = 0;
+        memset(as->home, 0, sizeof(as->home));
     }
 }
 

@@ -353,6 +353,7 @@ typedef struct _asm_rv64_t {
     bool rooms_valid; // whether the distances of round 0 still are upper bounds
 
     uint32_t touched; // registers written so far in this function
+    uint32_t based;   // registers that addressed memory
     uint32_t saved;   // registers the prologue of this round saved
     size_t frame_size; // bytes of locals and saved registers, a multiple of 16
 
@@ -365,7 +366,14 @@ typedef struct _asm_rv64_t {
     rv64_last_kind_t last_kind;
     size_t last_start, last_end;
     uint8_t last_op, last_rd, last_rs1, last_rs2;
+    uint8_t last_shift;
     int64_t last_imm;
+
+    // For the emitter: stack slots that hold a value across a label, slots whose address was taken, and the saved
+    // registers that slots live in instead of in memory.
+    uint32_t carried;
+    uint32_t addressed;
+    uint8_t home[32];
 } asm_rv64_t;
 
 void asm_rv64_entry(asm_rv64_t *as, size_t num_locals, bool small);
@@ -380,8 +388,8 @@ void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, in
 void asm_rv64_set(asm_rv64_t *as, rv64_cond_t cond, unsigned rd, unsigned rs1, unsigned rs2);
 void asm_rv64_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, int64_t offset);
 void asm_rv64_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, int64_t offset);
-void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index);
-void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index);
+void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index, bool dead);
+void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index, bool dead);
 void asm_rv64_load_local(asm_rv64_t *as, unsigned rd, size_t local);
 void asm_rv64_store_local(asm_rv64_t *as, unsigned rs, size_t local);
 void asm_rv64_local_addr(asm_rv64_t *as, unsigned rd, size_t local);
@@ -392,6 +400,11 @@ void asm_rv64_jump_reg(asm_rv64_t *as, unsigned rs);
 void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, size_t label);
 void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t label);
 void asm_rv64_call_table(asm_rv64_t *as, size_t index);
+
+// Short branches forward, within one operation: skip() returns what skip_end() wants where it shall land.
+size_t asm_rv64_skip(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2);
+size_t asm_rv64_skip_always(asm_rv64_t *as);
+void asm_rv64_skip_end(asm_rv64_t *as, size_t skip);
 
 // Makes the last operation leave its result in `to`, when it was in `from`; the caller knows that `from` is dead.
 bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
@@ -416,11 +429,10 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
 #define REG_FUN_TABLE RV64_S1
 #define REG_LOCAL_1 RV64_S0
 #define REG_LOCAL_2 RV64_S2
-#define REG_LOCAL_3 RV64_S3
+#define REG_LOCAL_3 RV64_S11
 #define REG_ZERO RV64_ZERO
 
 #define ASM_T asm_rv64_t
-#define ASM_ENTRY(as, num_locals, name) asm_rv64_entry(as, num_locals, emit->n_state < 128)
 #define ASM_EXIT(as) asm_rv64_exit(as)
 #define ASM_END_PASS(as) asm_rv64_end_pass(as)
 
@@ -458,9 +470,9 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
 #define ASM_LOAD8_REG_REG_OFFSET(as, rd, base, index) asm_rv64_load(as, RV64_B, rd, base, index)
 #define ASM_LOAD16_REG_REG_OFFSET(as, rd, base, index) asm_rv64_load(as, RV64_H, rd, base, (int64_t)((uint64_t)(index) << 1))
 #define ASM_LOAD32_REG_REG_OFFSET(as, rd, base, index) asm_rv64_load(as, RV64_W, rd, base, (int64_t)((uint64_t)(index) << 2))
-#define ASM_LOAD8_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_B, rd, base, index)
-#define ASM_LOAD16_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_H, rd, base, index)
-#define ASM_LOAD32_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_W, rd, base, index)
+#define ASM_LOAD8_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_B, rd, base, index, false)
+#define ASM_LOAD16_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_H, rd, base, index, false)
+#define ASM_LOAD32_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_W, rd, base, index, false)
 
 #define ASM_STORE_REG_REG_OFFSET(as, rs, base, words) asm_rv64_store(as, RV64_D, rs, base, (int64_t)(words) * 8)
 #define ASM_STORE8_REG_REG(as, rs, base) asm_rv64_store(as, RV64_B, rs, base, 0)
@@ -469,9 +481,9 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
 #define ASM_STORE8_REG_REG_OFFSET(as, rs, base, index) asm_rv64_store(as, RV64_B, rs, base, index)
 #define ASM_STORE16_REG_REG_OFFSET(as, rs, base, index) asm_rv64_store(as, RV64_H, rs, base, (int64_t)((uint64_t)(index) << 1))
 #define ASM_STORE32_REG_REG_OFFSET(as, rs, base, index) asm_rv64_store(as, RV64_W, rs, base, (int64_t)((uint64_t)(index) << 2))
-#define ASM_STORE8_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_B, rs, base, index)
-#define ASM_STORE16_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_H, rs, base, index)
-#define ASM_STORE32_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_W, rs, base, index)
+#define ASM_STORE8_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_B, rs, base, index, false)
+#define ASM_STORE16_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_H, rs, base, index, false)
+#define ASM_STORE32_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_W, rs, base, index, false)
 
 #endif // GENERIC_ASM_API
 

@@ -7,13 +7,15 @@
 #if MICROPY_EMIT_RV64
 
 #include "py/emit.h"
+#include "py/smallint.h"
 
 // The generic names of the assembler's operations are wanted.
 #define GENERIC_ASM_API (1)
 #include "py/asmrv64.h"
 
-// Labels go through the assembler, which looks at what comes before them.
-#define mp_asm_base_label_assign(base, label) asm_rv64_label_assign((asm_rv64_t *)(base), label)
+// Labels go through the assembler, which looks at what comes before them. What is on the stack stays there.
+static void assign_label(emit_t *emit, size_t label);
+#define mp_asm_base_label_assign(base, label) assign_label(emit, label)
 
 // Operations that are taken over below: each hook returns whether it has done everything.
 #define EMIT_NATIVE_HOOK(call) \
@@ -23,14 +25,49 @@
         } \
     } while (0)
 
+static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src);
+static bool hook_mov_reg_state(emit_t *emit, int reg_dest, int local_num);
+static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num);
+static bool hook_load_fast(emit_t *emit, mp_uint_t local_num);
+static bool hook_store_fast(emit_t *emit, qstr qst, mp_uint_t local_num);
+static bool hook_load_subscr(emit_t *emit);
+static bool hook_store_subscr(emit_t *emit);
+static bool hook_dup_top(emit_t *emit);
+static bool hook_dup_top_two(emit_t *emit);
+static bool hook_rot_two(emit_t *emit);
+static bool hook_rot_three(emit_t *emit);
+static bool hook_unary_op(emit_t *emit, mp_unary_op_t op);
 static bool hook_binary_op(emit_t *emit, mp_binary_op_t op);
+static bool hook_return_value(emit_t *emit);
 
 // Word index of REG_LOCAL_1, s0, in nlr_buf_t.
 #define NLR_BUF_IDX_LOCAL_1 (3)
 
+// Ten locals live in registers. s11 is REG_LOCAL_3, which is the qstr table's where there is one.
+#define REG_LOCAL_TABLE \
+    RV64_S0, RV64_S2, RV64_S3, RV64_S4, RV64_S5, RV64_S6, RV64_S7, RV64_S8, RV64_S9, RV64_S10
+#define NUM_REG_LOCALS (10)
+
+static void enter_function(emit_t *emit, size_t num_locals);
+#define ASM_ENTRY(as, num_locals, name) enter_function(emit, num_locals)
+
+static void load_viper_args(emit_t *emit);
+#define EMIT_NATIVE_LOAD_VIPER_ARGS(emit) load_viper_args(emit)
+
+// Nobody needs the qstr table if nothing is loaded from it.
+#undef ASM_LOAD_REG_REG_OFFSET
+#define ASM_LOAD_REG_REG_OFFSET(as, rd, base, words) \
+    do { \
+        if ((rd) != RV64_S11 || (as)->round == 0 || ((as)->based & 1u << RV64_S11)) { \
+            asm_rv64_load(as, RV64_D, rd, base, (int64_t)(words) * 8); \
+        } \
+    } while (0)
+
 #define N_RV64 (1)
 #define EXPORT_FUN(name) emit_native_rv64_##name
 #include "py/emitnative.c"
+
+static const uint8_t *const local_registers = reg_local_table;
 
 // ---------------------------------------------------------------------------------------------------------------
 // Registers for values on the Python stack.
@@ -60,18 +97,57 @@ static bool is_on_stack(emit_t *emit, unsigned reg) {
     return false;
 }
 
-// A temporary that holds nothing, and is none of those in the mask. Spills one if all are taken.
+static unsigned home_of_depth(emit_t *emit, int depth);
+
+// A temporary that holds nothing, and is none of those in the mask. If all are taken, one is spilled to memory.
 static unsigned free_temporary(emit_t *emit, uint32_t busy) {
     for (size_t i = 0; i < MP_ARRAY_SIZE(temporaries); ++i) {
         if (!(busy & 1u << temporaries[i]) && !is_on_stack(emit, temporaries[i])) {
             return temporaries[i];
         }
     }
-    for (size_t i = 0;; ++i) {
-        if (!(busy & 1u << temporaries[i])) {
-            need_reg_single(emit, temporaries[i], 0);
-            return temporaries[i];
+    for (int depth = emit->stack_size - 1; depth >= 0; --depth) {
+        stack_info_t *si = peek_stack(emit, depth);
+        if (si->kind == STACK_REG && is_temporary(si->data.u_reg) && !(busy & 1u << si->data.u_reg)
+            && home_of_depth(emit, depth) == 0) {
+            unsigned reg = si->data.u_reg;
+            need_reg_single(emit, reg, 0);
+            return reg;
         }
+    }
+    mp_raise_NotImplementedError(MP_ERROR_TEXT("expression too complex"));
+}
+
+// The saved register in which a word of the frame lives if it is a stack slot that has one, else 0.
+static unsigned home_of(emit_t *emit, int local_num) {
+    int slot = local_num - emit->stack_start;
+    return slot >= 0 && slot < (int)MP_ARRAY_SIZE(emit->as->home) ? emit->as->home[slot] : 0;
+}
+
+static unsigned home_of_depth(emit_t *emit, int depth) {
+    return home_of(emit, emit->stack_start + emit->stack_size - 1 - depth);
+}
+
+// A register is about to change: values on the Python stack that are in it go elsewhere, but not to one of the mask.
+static void rescue(emit_t *emit, unsigned reg, uint32_t busy) {
+    unsigned other = 0;
+    for (int i = 0; i < emit->stack_size; ++i) {
+        stack_info_t *si = &emit->stack_info[i];
+        if (si->kind == STACK_REG && si->data.u_reg == (int)reg) {
+            if (other == 0) {
+                other = free_temporary(emit, busy | 1u << reg);
+                asm_rv64_mv(emit->as, other, reg);
+            }
+            si->data.u_reg = other;
+        }
+    }
+}
+
+// to = from, where `from` is a value that is on the stack no longer.
+static void move_popped(emit_t *emit, unsigned to, unsigned from) {
+    bool dead = (is_temporary(from) || from == REG_TEMP0 || from == REG_TEMP1) && !is_on_stack(emit, from);
+    if (!dead || !asm_rv64_move_result(emit->as, from, to)) {
+        asm_rv64_mv(emit->as, to, from);
     }
 }
 
@@ -81,6 +157,8 @@ static unsigned pop_value(emit_t *emit, uint32_t busy) {
     unsigned reg;
     if (si->kind == STACK_REG) {
         reg = si->data.u_reg;
+    } else if (si->kind == STACK_VALUE && home_of_depth(emit, 0) != 0) {
+        reg = home_of_depth(emit, 0);
     } else if (si->kind == STACK_IMM && si->data.u_imm == 0) {
         reg = RV64_ZERO;
     } else {
@@ -101,6 +179,361 @@ static unsigned result_register(emit_t *emit, unsigned rs1, unsigned rs2) {
         return rs2;
     }
     return free_temporary(emit, 0);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Functions: which registers they use, arguments and results.
+
+static void assign_label(emit_t *emit, size_t label) {
+    if (emit->stack_size > 0) {
+        emit->as->carried |= emit->stack_size < 32 ? (1u << emit->stack_size) - 1 : ~0u;
+    }
+    asm_rv64_label_assign(emit->as, label);
+}
+
+// Stack slots that hold a value across a label, as those of a for-loop do, live in the registers that locals leave
+// over; unless their address is taken, or an exception would restore older values.
+static void enter_function(emit_t *emit, size_t num_locals) {
+    asm_rv64_t *as = emit->as;
+    if (!(as->based & 1u << RV64_S11)) {
+        as->touched &= ~(1u << RV64_S11);
+    }
+    if (as->round == 1 && CAN_USE_REGS_FOR_LOCALS(emit)) {
+        size_t reg = emit->scope->num_locals;
+        for (size_t slot = 0; slot < MP_ARRAY_SIZE(as->home) && reg < NUM_REG_LOCALS; ++slot) {
+            if (as->carried & ~as->addressed & 1u << slot) {
+                as->home[slot] = local_registers[reg++];
+                as->touched |= 1u << as->home[slot];
+            }
+        }
+    }
+    asm_rv64_entry(as, num_locals, emit->n_state < 128);
+}
+
+static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src) {
+    unsigned home = home_of(emit, local_num);
+    if (home == 0) {
+        return false;
+    }
+    if ((int)home != reg_src) {
+        // The generic code may have loaded arguments already.
+        rescue(emit, home, 1u << reg_src | 1u << REG_ARG_3 | 1u << REG_ARG_4);
+        move_popped(emit, home, reg_src);
+    }
+    return true;
+}
+
+static bool hook_mov_reg_state(emit_t *emit, int reg_dest, int local_num) {
+    unsigned home = home_of(emit, local_num);
+    if (home == 0) {
+        return false;
+    }
+    asm_rv64_mv(emit->as, reg_dest, home);
+    return true;
+}
+
+// Slots are handed to a function by address.
+static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num) {
+    for (; num > 0 && slot < 32; ++slot, --num) {
+        emit->as->addressed |= 1u << slot;
+        if (emit->as->home[slot] != 0) {
+            mp_raise_NotImplementedError(MP_ERROR_TEXT("slot not in memory"));
+        }
+    }
+    return false;
+}
+
+// Checks the number of arguments and loads them into their locals. They come with
+// a1 = how many, a2 = how many keywords, a3 = their address; s1 points to mp_fun_table.
+static void load_viper_args(emit_t *emit) {
+    asm_rv64_t *as = emit->as;
+    scope_t *scope = emit->scope;
+    int num = scope->num_pos_args;
+
+    // bnez a2, 1f; li a4, num; beq a1, a4, 2f; 1: arg_check_num_sig(a1, a2, sig), which raises; 2:
+    size_t keywords = asm_rv64_skip(as, RV64_NE, RV64_A2, RV64_ZERO);
+    unsigned wanted = RV64_ZERO;
+    if (num != 0) {
+        wanted = REG_TEMP0;
+        asm_rv64_li(as, wanted, num);
+    }
+    size_t good = asm_rv64_skip(as, RV64_EQ, RV64_A1, wanted);
+    asm_rv64_skip_end(as, keywords);
+    asm_rv64_mv(as, REG_ARG_1, RV64_A1);
+    asm_rv64_mv(as, REG_ARG_2, RV64_A2);
+    asm_rv64_li(as, REG_ARG_3, MP_OBJ_FUN_MAKE_SIG(num, num, false));
+    asm_rv64_call_table(as, MP_F_ARG_CHECK_NUM_SIG);
+    asm_rv64_skip_end(as, good);
+
+    bool in_regs = CAN_USE_REGS_FOR_LOCALS(emit);
+    // The address must survive calls: it is kept in the register of the local that is loaded last.
+    unsigned args = RV64_A3;
+    for (int i = 0; i < num; ++i) {
+        if (emit->local_vtype[i] != VTYPE_PYOBJ) {
+            int last = in_regs ? MIN(num, NUM_REG_LOCALS) - 1 : 0;
+            args = local_registers[last];
+            asm_rv64_mv(as, args, RV64_A3);
+            break;
+        }
+    }
+    for (int n = 0; n < num; ++n) {
+        // Those that go to memory first, then those of registers in order.
+        int in_memory = in_regs ? MAX(num - NUM_REG_LOCALS, 0) : num;
+        int i = n < in_memory ? num - in_memory + n : n - in_memory;
+        bool to_reg = n >= in_memory;
+        vtype_kind_t vtype = emit->local_vtype[i];
+        unsigned rd = to_reg ? local_registers[i] : REG_ARG_1;
+        if (vtype == VTYPE_PYOBJ) {
+            asm_rv64_load(as, RV64_D, rd, args, (int64_t)i * 8);
+        } else {
+            // ld a0, i(args); srai rd, a0, 1; andi a5, a0, 1; bnez a5, 1f; rd = convert(a0, type); 1:
+            asm_rv64_load(as, RV64_D, REG_ARG_1, args, (int64_t)i * 8);
+            size_t small = 0;
+            if (vtype != VTYPE_BOOL) {
+                unsigned value = rd == REG_ARG_1 ? REG_TEMP0 : rd;
+                // The address itself may be in rd until the last argument, which needs it no more.
+                asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, REG_ARG_1, 1);
+                asm_rv64_op_imm(as, RV64_OP_SRA, value, REG_ARG_1, 1);
+                small = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+                asm_rv64_li(as, REG_ARG_2, vtype);
+                asm_rv64_call_table(as, MP_F_CONVERT_OBJ_TO_NATIVE);
+                asm_rv64_mv(as, value, REG_RET);
+                asm_rv64_skip_end(as, small);
+                rd = value;
+            } else {
+                asm_rv64_li(as, REG_ARG_2, vtype);
+                asm_rv64_call_table(as, MP_F_CONVERT_OBJ_TO_NATIVE);
+                if (to_reg) {
+                    asm_rv64_mv(as, rd, REG_RET);
+                }
+            }
+        }
+        if (!to_reg) {
+            emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, i), rd);
+        }
+    }
+}
+
+// Converts a viper integer to a small int where it fits, without a call.
+static bool hook_return_value(emit_t *emit) {
+    asm_rv64_t *as = emit->as;
+    vtype_kind_t type = emit->scope->scope_flags >> MP_SCOPE_FLAG_VIPERRET_POS;
+    if ((emit->scope->scope_flags & MP_SCOPE_FLAG_GENERATOR) || !emit->do_viper_types
+        || (type != VTYPE_INT && type != VTYPE_UINT) || peek_vtype(emit, 0) != type) {
+        return false;
+    }
+    stack_info_t *top = peek_stack(emit, 0);
+    if (top->kind == STACK_IMM && MP_SMALL_INT_FITS(top->data.u_imm) && (type == VTYPE_INT || top->data.u_imm >= 0)) {
+        mp_int_t imm = top->data.u_imm;
+        adjust_stack(emit, -1);
+        asm_rv64_li(as, REG_PARENT_RET, (mp_int_t)((mp_uint_t)imm << 1 | 1));
+    } else {
+        unsigned value = pop_value(emit, 0);
+        // slli a4, value, 1; srai a5, a4, 1 (or srli a5, value, 62); addi a4, a4, 1; beq a5, value, 1f
+        asm_rv64_op_imm(as, RV64_OP_SLL, REG_TEMP0, value, 1);
+        size_t small;
+        if (type == VTYPE_INT) {
+            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, REG_TEMP0, 1);
+            asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
+            small = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, value);
+        } else {
+            asm_rv64_op_imm(as, RV64_OP_SRL, REG_TEMP1, value, 62);
+            asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
+            small = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, RV64_ZERO);
+        }
+        // mv a0, value; a4 = convert(a0, type); 1: mv a0, a4
+        asm_rv64_mv(as, REG_ARG_1, value);
+        asm_rv64_li(as, REG_ARG_2, type);
+        asm_rv64_call_table(as, MP_F_CONVERT_NATIVE_TO_OBJ);
+        asm_rv64_mv(as, REG_TEMP0, REG_RET);
+        asm_rv64_skip_end(as, small);
+        asm_rv64_mv(as, REG_PARENT_RET, REG_TEMP0);
+    }
+    if (NEED_GLOBAL_EXC_HANDLER(emit)) {
+        ASM_MOV_LOCAL_REG(as, LOCAL_IDX_RET_VAL(emit), REG_PARENT_RET);
+    }
+    emit_native_unwind_jump(emit, emit->exit_label, emit->exc_stack_size);
+    return true;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Locals and the Python stack.
+
+static bool is_in_register(emit_t *emit, mp_uint_t local_num) {
+    return local_num < NUM_REG_LOCALS && CAN_USE_REGS_FOR_LOCALS(emit);
+}
+
+static bool hook_load_fast(emit_t *emit, mp_uint_t local_num) {
+    if (is_in_register(emit, local_num)) {
+        return false;
+    }
+    unsigned rd = free_temporary(emit, 0);
+    emit_native_mov_reg_state(emit, rd, LOCAL_IDX_LOCAL_VAR(emit, local_num));
+    emit_post_push_reg(emit, emit->local_vtype[local_num], rd);
+    return true;
+}
+
+static bool hook_store_fast(emit_t *emit, qstr qst, mp_uint_t local_num) {
+    stack_info_t *top = peek_stack(emit, 0);
+    if (!emit->do_viper_types && top->kind == STACK_IMM) {
+        return false; // to be made an object
+    }
+    vtype_kind_t vtype = top->vtype;
+    if (is_in_register(emit, local_num)) {
+        unsigned rd = local_registers[local_num];
+        if (top->kind == STACK_IMM) {
+            mp_int_t imm = top->data.u_imm;
+            adjust_stack(emit, -1);
+            rescue(emit, rd, 0);
+            asm_rv64_li(emit->as, rd, imm);
+        } else {
+            unsigned value = pop_value(emit, 0);
+            if (value != rd) {
+                rescue(emit, rd, 1u << value);
+                move_popped(emit, rd, value);
+            }
+        }
+    } else {
+        unsigned value = pop_value(emit, 0);
+        emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, local_num), value);
+    }
+    if (emit->local_vtype[local_num] == VTYPE_UNBOUND) {
+        emit->local_vtype[local_num] = vtype;
+    } else if (emit->local_vtype[local_num] != vtype) {
+        EMIT_NATIVE_VIPER_TYPE_ERROR(emit,
+            MP_ERROR_TEXT("local '%q' has type '%q' but source is '%q'"),
+            qst, vtype_to_qstr(emit->local_vtype[local_num]), vtype_to_qstr(vtype));
+    }
+    return true;
+}
+
+// Makes an entry of the stack a register or an immediate: one that can be copied and moved without code.
+static void lift(emit_t *emit, int depth) {
+    stack_info_t *si = peek_stack(emit, depth);
+    if (si->kind == STACK_VALUE) {
+        unsigned reg = home_of_depth(emit, depth);
+        if (reg == 0) {
+            reg = free_temporary(emit, 0);
+            emit_native_mov_reg_state(emit, reg, emit->stack_start + emit->stack_size - 1 - depth);
+            si = peek_stack(emit, depth);
+        }
+        si->kind = STACK_REG;
+        si->data.u_reg = reg;
+    }
+}
+
+static void push_copy(emit_t *emit, stack_info_t si) {
+    ensure_extra_stack(emit, 1);
+    emit->stack_info[emit->stack_size] = si;
+    adjust_stack(emit, 1);
+}
+
+// A copy of a value, for which the value itself may stay in its slot.
+static stack_info_t copy_of(emit_t *emit, int depth) {
+    stack_info_t before = *peek_stack(emit, depth);
+    lift(emit, depth);
+    stack_info_t copy = *peek_stack(emit, depth);
+    if (before.kind == STACK_VALUE) {
+        *peek_stack(emit, depth) = before;
+    }
+    return copy;
+}
+
+static bool hook_dup_top(emit_t *emit) {
+    push_copy(emit, copy_of(emit, 0));
+    return true;
+}
+
+static bool hook_dup_top_two(emit_t *emit) {
+    push_copy(emit, copy_of(emit, 1));
+    push_copy(emit, copy_of(emit, 1));
+    return true;
+}
+
+static bool hook_rot_two(emit_t *emit) {
+    lift(emit, 0);
+    lift(emit, 1);
+    stack_info_t top = *peek_stack(emit, 0);
+    *peek_stack(emit, 0) = *peek_stack(emit, 1);
+    *peek_stack(emit, 1) = top;
+    return true;
+}
+
+static bool hook_rot_three(emit_t *emit) {
+    lift(emit, 0);
+    lift(emit, 1);
+    lift(emit, 2);
+    stack_info_t top = *peek_stack(emit, 0);
+    *peek_stack(emit, 0) = *peek_stack(emit, 1);
+    *peek_stack(emit, 1) = *peek_stack(emit, 2);
+    *peek_stack(emit, 2) = top;
+    return true;
+}
+
+// The size of what a viper pointer points to; false if it is none.
+static bool pointer_size(vtype_kind_t vtype, unsigned *size) {
+    switch (vtype) {
+        case VTYPE_PTR8:
+            *size = RV64_B;
+            return true;
+        case VTYPE_PTR16:
+            *size = RV64_H;
+            return true;
+        case VTYPE_PTR32:
+            *size = RV64_W;
+            return true;
+        default:
+            return false;
+    }
+}
+
+static bool hook_load_subscr(emit_t *emit) {
+    unsigned size;
+    vtype_kind_t vtype_index = peek_vtype(emit, 0);
+    if (!pointer_size(peek_vtype(emit, 1), &size) || (vtype_index != VTYPE_INT && vtype_index != VTYPE_UINT)) {
+        return false;
+    }
+    stack_info_t *top = peek_stack(emit, 0);
+    unsigned rd;
+    if (top->kind == STACK_IMM) {
+        int64_t offset = (int64_t)((uint64_t)top->data.u_imm << size);
+        adjust_stack(emit, -1);
+        unsigned base = pop_value(emit, 0);
+        rd = result_register(emit, base, base);
+        asm_rv64_load(emit->as, size, rd, base, offset);
+    } else {
+        unsigned index = pop_value(emit, 0);
+        unsigned base = pop_value(emit, 1u << index);
+        rd = result_register(emit, base, index);
+        asm_rv64_load_indexed(emit->as, size, rd, base, index, is_temporary(index) && !is_on_stack(emit, index) && index != base);
+    }
+    emit_post_push_reg(emit, VTYPE_INT, rd);
+    return true;
+}
+
+static bool hook_store_subscr(emit_t *emit) {
+    unsigned size;
+    vtype_kind_t vtype_index = peek_vtype(emit, 0);
+    vtype_kind_t vtype_value = peek_vtype(emit, 2);
+    if (!pointer_size(peek_vtype(emit, 1), &size) || (vtype_index != VTYPE_INT && vtype_index != VTYPE_UINT)
+        || (vtype_value != VTYPE_BOOL && vtype_value != VTYPE_INT && vtype_value != VTYPE_UINT)) {
+        return false;
+    }
+    stack_info_t *top = peek_stack(emit, 0);
+    if (top->kind == STACK_IMM) {
+        int64_t offset = (int64_t)((uint64_t)top->data.u_imm << size);
+        adjust_stack(emit, -1);
+        unsigned base = pop_value(emit, 0);
+        unsigned value = pop_value(emit, 1u << base);
+        asm_rv64_store(emit->as, size, value, base, offset);
+    } else {
+        unsigned index = pop_value(emit, 0);
+        unsigned base = pop_value(emit, 1u << index);
+        unsigned value = pop_value(emit, 1u << index | 1u << base);
+        bool dead = is_temporary(index) && !is_on_stack(emit, index) && index != base && index != value;
+        asm_rv64_store_indexed(emit->as, size, value, base, index, dead);
+    }
+    return true;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -170,6 +603,22 @@ static void int_compare(emit_t *emit, mp_binary_op_t op, bool is_unsigned) {
     need_reg_single(emit, REG_RET, 0);
     asm_rv64_set(emit->as, cond, REG_RET, lhs, rhs);
     emit_post_push_reg(emit, VTYPE_BOOL, REG_RET);
+}
+
+static bool hook_unary_op(emit_t *emit, mp_unary_op_t op) {
+    vtype_kind_t vtype = peek_vtype(emit, 0);
+    if (!is_int(vtype) || (op != MP_UNARY_OP_NEGATIVE && op != MP_UNARY_OP_INVERT)) {
+        return false;
+    }
+    unsigned rs = pop_value(emit, 0);
+    unsigned rd = result_register(emit, rs, rs);
+    if (op == MP_UNARY_OP_NEGATIVE) {
+        asm_rv64_op(emit->as, RV64_OP_SUB, rd, RV64_ZERO, rs);
+    } else {
+        asm_rv64_op_imm(emit->as, RV64_OP_XOR, rd, rs, -1);
+    }
+    emit_post_push_reg(emit, vtype, rd);
+    return true;
 }
 
 static bool hook_binary_op(emit_t *emit, mp_binary_op_t op) {

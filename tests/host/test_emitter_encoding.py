@@ -71,8 +71,21 @@ static void sequence(const char *name) {
     else if (!strcmp(name, "set")) asm_rv64_set(&as, a[0], a[1], a[2], a[3]);
     else if (!strcmp(name, "load")) asm_rv64_load(&as, a[0], a[1], a[2], a[3]);
     else if (!strcmp(name, "store")) asm_rv64_store(&as, a[0], a[1], a[2], a[3]);
-    else if (!strcmp(name, "load_indexed")) asm_rv64_load_indexed(&as, a[0], a[1], a[2], a[3]);
-    else if (!strcmp(name, "store_indexed")) asm_rv64_store_indexed(&as, a[0], a[1], a[2], a[3]);
+    else if (!strcmp(name, "load_indexed")) asm_rv64_load_indexed(&as, a[0], a[1], a[2], a[3], false);
+    else if (!strcmp(name, "store_indexed")) asm_rv64_store_indexed(&as, a[0], a[1], a[2], a[3], false);
+    else if (!strcmp(name, "folded")) { // an index computed in a2 from a4, then used to load a3 or store it
+        asm_rv64_op_imm(&as, a[1], RV64_A2, RV64_A4, a[2]);
+        if (a[4]) asm_rv64_op_imm(&as, RV64_OP_ADD, RV64_A2, RV64_A2, a[4]);
+        if (a[3]) asm_rv64_load_indexed(&as, a[0], RV64_A3, RV64_S0, RV64_A2, true);
+        else asm_rv64_store_indexed(&as, a[0], RV64_A3, RV64_S0, RV64_A2, true);
+        if (a[3] == 2 && !asm_rv64_move_result(&as, RV64_A3, RV64_S5)) asm_rv64_mv(&as, RV64_S5, RV64_A3);
+    } else if (!strcmp(name, "skip")) {
+        size_t skip = a[0] < 0 ? asm_rv64_skip_always(&as) : asm_rv64_skip(&as, a[0], a[1], a[2]);
+        to = as.base.code_offset;
+        pad(a[3]);
+        asm_rv64_label_assign(&as, 0);
+        asm_rv64_skip_end(&as, skip);
+    }
     else if (!strcmp(name, "local_addr")) asm_rv64_local_addr(&as, a[0], a[1]);
     else if (!strcmp(name, "label_addr")) {
         asm_rv64_label_addr(&as, a[0], 0);
@@ -586,8 +599,37 @@ def test_indexed_accesses_leave_base_and_index_alone(assemble, tmp_path):
             machine = Machine().run(code)
             where = (before[NAMES[base]] + (before[NAMES[index]] << size)) & MASK
             assert machine.access[1] == where
-            changed = {n for n in NAMES if machine.regs[n] != before[n]} - {"t1"}
+            changed = {n for n in NAMES if machine.regs[n] != before[n]} - {"t1", "t2"}
             assert changed <= ({NAMES[reg]} if command == "load_indexed" else set())
+
+
+def test_index_computations_fold_into_the_access(assemble, tmp_path):
+    imms = [-(1 << 20), -2049, -2048, -1, 0, 1, 5, 31, 63, 500, 511, 2047, 2048, 100000]
+    wanted = list(
+        itertools.product(range(4), (OPS.index("add"), OPS.index("sll"), OPS.index("and")), imms, range(3), (0, 7))
+    )
+    made = sequences(assemble, tmp_path, [f"folded {s} {o} {i} {k} {more}" for s, o, i, k, more in wanted])
+    for (size, op, imm, kind, more), (_, code) in zip(wanted, made, strict=True):
+        before = Machine().regs
+        machine = Machine().run(code)
+        index = PYTHON[OPS[op]](before["a4"], imm & MASK) + more
+        where = (before["s0"] + (index << size)) & MASK
+        assert machine.access[1] == where, (size, OPS[op], imm, kind, more)
+        if kind:
+            assert machine.regs["s5" if kind == 2 else "a3"] == where ^ 0x5A5A
+        assert machine.regs["a4"] == before["a4"] and machine.regs["s0"] == before["s0"]
+        if OPS[op] == "sll" and 0 <= imm and imm + size < 64 or OPS[op] == "add" and -256 < imm < 200:
+            assert len(code) <= 3 + bool(more)
+
+
+def test_skips_land_where_they_should(assemble, tmp_path):
+    a0, s2, zero = (NAMES.index(n) for n in ("a0", "s2", "zero"))
+    kinds = [(-1, zero, zero), (0, a0, zero), (1, a0, zero), (1, s2, zero), (2, a0, s2), (5, s2, a0), (0, a0, s2)]
+    for (cond, rs1, rs2), distance in itertools.product(kinds, [2, 4, 30, 100, 250]):
+        ((label, code),) = sequences(assemble, tmp_path, [f"skip {cond} {rs1} {rs2} {distance}"])
+        regs = Machine().regs
+        taken = cond < 0 or CONDITIONS[cond](regs[NAMES[rs1]], regs[NAMES[rs2]])
+        assert Machine().run(code).target == (label if taken else None)
 
 
 # Distances around the reach of each form: c.beqz, c.j, b<cond>, jal.
