@@ -10,7 +10,7 @@ from struct import unpack_from
 
 from micropython import const
 
-from fs.blocks import Blocks, read_blocks
+from fs.blocks import Blocks
 from fs.part import find, table
 
 __all__ = ("find", "help", "mount", "probe", "table", "volume")
@@ -34,13 +34,11 @@ _KNOWN = (  # named when refused
 )
 
 
-def _head(bdev):
-    size = bdev.ioctl(_IOCTL_SIZE, 0) or 512
-    count = min(bdev.ioctl(_IOCTL_COUNT, 0), (_HEAD + size - 1) // size)
-    view = memoryview(bytearray(max(_HEAD, count * size)))
-    if count:
-        read_blocks(bdev, 0, view[: count * size])
-    return view
+def _head(blocks):
+    """The first 4096 bytes, zeros where the device is shorter."""
+    size = min(_HEAD, blocks.size)
+    head = blocks.get(0, size)
+    return head if size == _HEAD else memoryview(bytes(head) + bytes(_HEAD - size))
 
 
 def _identify(head):
@@ -60,7 +58,7 @@ def _identify(head):
 
 def probe(bdev):
     """What is on a partition or disk: 'ext4' (ext2 and ext3 too), 'fat', 'littlefs', 'romfs' or None."""
-    return _identify(_head(bdev))
+    return _identify(_head(Blocks(bdev)))
 
 
 def volume(bdev):
@@ -68,16 +66,17 @@ def volume(bdev):
 
     OSError: ENODEV when there is no file system that it knows, EIO and EOPNOTSUPP from the volume.
     """
-    head = _head(bdev)
+    blocks = Blocks(bdev)
+    head = _head(blocks)
     kind = _identify(head)
     if kind == "ext4":
         from fs.ext4 import Ext4
 
-        return Ext4(bdev)
+        return Ext4(bdev, blocks)
     if kind == "fat":
         from fs.fat import Fat
 
-        return Fat(bdev)
+        return Fat(bdev, blocks)
     if kind:
         raise OSError(EOPNOTSUPP, "%s: no reader of its own, use fs.mount()" % kind)
     raise _unknown(head)
@@ -112,7 +111,7 @@ def mount(bdev, path, readonly=False):
     """
     import vfs
 
-    head = _head(bdev)
+    head = _head(Blocks(bdev))
     kind = _identify(head)
     if kind == "ext4":
         mounted = volume(bdev)

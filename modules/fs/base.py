@@ -5,10 +5,10 @@ from errno import EINVAL, EISDIR
 
 from micropython import const
 
-from fs.file import File
-
 _ENOTDIR = const(20)
 _EROFS = const(30)
+
+_PATHS = const(16)
 
 S_IFMT = const(0xF000)
 S_IFDIR = const(0x4000)
@@ -31,6 +31,7 @@ class Volume:
         self.uuid = ""
         self.note = ""
         self._cwd = "/"
+        self._paths = {}  # absolute path -> node, of the last ones looked up
 
     def __repr__(self):
         note = ", " + self.note if self.note else ""
@@ -41,8 +42,18 @@ class Volume:
         """An OSError that names file system, place and reason."""
         return OSError(number, "%s: %s: %s" % (self.type, what, why))
 
+    def _known(self, path):
+        node = self._paths.get(path)
+        if node is None:
+            node = self._lookup(path)
+            if path.startswith("/"):
+                if len(self._paths) >= _PATHS:
+                    self._paths.clear()
+                self._paths[path] = node
+        return node
+
     def _file(self, path):
-        node = self._lookup(path)
+        node = self._known(path)
         kind = node.mode & S_IFMT
         if kind == S_IFDIR:
             raise self.error(EISDIR, path, "is a directory")
@@ -51,7 +62,7 @@ class Volume:
         return node
 
     def _dir(self, path):
-        node = self._lookup(path)
+        node = self._known(path)
         if node.mode & S_IFMT != S_IFDIR:
             raise self.error(_ENOTDIR, path, "is not a directory")
         return node
@@ -101,6 +112,8 @@ class Volume:
         """Open a file for reading: 'r', 'rt' text, 'rb' binary."""
         if "w" in mode or "a" in mode or "+" in mode or "x" in mode:
             raise self.error(_EROFS, path, "read-only file system")
+        from fs.file import File
+
         node = self._file(path)
         return File(self, node, node.size, path, "b" not in mode)
 
@@ -121,7 +134,7 @@ class Volume:
 
     def stat(self, path):
         """os.stat()'s tuple: mode, inode, device, links, uid, gid, size, three times."""
-        return self._stat(self._lookup(path))
+        return self._stat(self._known(path))
 
     def lstat(self, path):
         """The same of a symbolic link itself."""

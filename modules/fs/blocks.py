@@ -61,21 +61,6 @@ class Blocks:
         self.read([(off, view)])
         return view
 
-    def prefetch(self, offs):
-        """Bring the lines of several byte offsets into the cache with one batch of requests."""
-        line = self._line
-        want = []
-        for off in offs:
-            start = off - off % line
-            if start not in self._lines and start not in want and 0 <= start < self.size:
-                want.append(start)
-        if len(want) > _LINES // 2:
-            want = want[: _LINES // 2]
-        views = [memoryview(bytearray(min(line, self.size - start))) for start in want]
-        self.read(list(zip(want, views)))
-        for start, view in zip(want, views):
-            self._keep(start, view)
-
     def drop(self):
         """Forget everything cached."""
         self._lines = {}
@@ -85,14 +70,11 @@ class Blocks:
         view = memoryview(bytearray(max(0, min(self._line, self.size - start))))
         if view:
             self.read([(start, view)])
-            self._keep(start, view)
+            if len(self._order) >= _LINES:
+                self._lines.pop(self._order.pop(0))
+            self._lines[start] = view
+            self._order.append(start)
         return view
-
-    def _keep(self, start, view):
-        if len(self._order) >= _LINES:
-            self._lines.pop(self._order.pop(0), None)
-        self._lines[start] = view
-        self._order.append(start)
 
     def read(self, pieces):
         """Read (byte offset, writable memoryview) pieces, many in flight when the device can.

@@ -108,9 +108,9 @@ class Ext4(Volume):
 
     type = "ext4"
 
-    def __init__(self, bdev):
+    def __init__(self, bdev, blocks=None):
         super().__init__()
-        self.blocks = Blocks(bdev)
+        self.blocks = blocks or Blocks(bdev)
         if self.blocks.size < _SB_OFF + _SB_SIZE:
             raise self.error(EIO, "superblock", "the device has %d bytes" % self.blocks.size)
         self._tables = {}

@@ -17,7 +17,7 @@ _EXTENT_INITIALISED_MAX = const(32768)
 _EXTENT_BLOCK_END = const(1 << 32)
 
 _DIRECT = const(12)
-_PREFETCH = const(16)
+_BATCH = const(64)  # blocks of pointers at a time
 _PIECES = const(128)
 
 _XATTR_MAGIC = const(0xEA020000)
@@ -250,12 +250,31 @@ def _indirect(volume, node, pointer, level, base, start, end):
     span = number ** (level - 1)
     first = max(0, start - base) // span
     last = min(number, (end - base + span - 1) // span)
+    if level == 2:
+        yield from _arrays(volume, node, view, base, first, last)
+        return
     for i in range(first, last):
-        if level == 2 and (i - first) % _PREFETCH == 0:
-            ahead = unpack_from("<%dI" % min(_PREFETCH, last - i), view, 4 * i)
-            volume.blocks.prefetch([block * size for block in ahead if block])
         pointer = unpack_from("<I", view, 4 * i)[0]
         yield from _indirect(volume, node, pointer, level - 1, base + i * span, start, end)
+
+
+def _arrays(volume, node, view, base, first, last):
+    """The blocks of pointers that view's pointers first to last lead to, read many at a time."""
+    size = volume.block_size
+    number = size // 4
+    batch = min(_BATCH, last - first)
+    buf = memoryview(bytearray(batch * size))
+    arrays = [buf[i * size : (i + 1) * size] for i in range(batch)]
+    for i in range(first, last, batch):
+        pointers = unpack_from("<%dI" % min(batch, last - i), view, 4 * i)
+        for pointer in pointers:
+            if pointer and not volume.first < pointer < volume.count:
+                what = "inode %d indirect block %d" % (node.ino, pointer)
+                raise volume.error(EIO, what, "outside the volume")
+        volume.blocks.read([(pointer * size, array) for pointer, array in zip(pointers, arrays) if pointer])
+        for pointer, array in zip(pointers, arrays):
+            yield base + i * number, array if pointer else None, number
+            i += 1
 
 
 def inline(volume, node):

@@ -50,19 +50,25 @@ _CP437 = (
 def _run16(table: ptr16, index: int, cluster: int, most: int) -> int:
     # How many clusters from cluster on follow each other, at most that many; index is where
     # cluster's entry is in this part of the table.
-    n = 1
-    while n < most and int(table[index + n - 1]) == cluster + n:
-        n += 1
-    return n
+    at = index
+    last = index + most - 1
+    cluster += 1
+    while at < last and int(table[at]) == cluster:
+        at += 1
+        cluster += 1
+    return at - index + 1
 
 
 @micropython.viper
 def _run32(table: ptr32, index: int, cluster: int, most: int) -> int:
-    # The same for FAT32.
-    n = 1
-    while n < most and (int(table[index + n - 1]) & 0x0FFFFFFF) == cluster + n:
-        n += 1
-    return n
+    # The same for FAT32, whose four highest bits mean nothing.
+    at = index
+    last = index + most - 1
+    cluster += 1
+    while at < last and int(table[at]) & 0x0FFFFFFF == cluster:
+        at += 1
+        cluster += 1
+    return at - index + 1
 
 
 @micropython.viper
@@ -115,9 +121,9 @@ class Fat(Volume):
 
     type = "fat"
 
-    def __init__(self, bdev):
+    def __init__(self, bdev, blocks=None):
         super().__init__()
-        self.blocks = Blocks(bdev)
+        self.blocks = blocks or Blocks(bdev)
         if self.blocks.size < _SECTOR_MIN:
             raise self.error(EIO, "boot sector", "the device has %d bytes" % self.blocks.size)
         boot = self.blocks.get(0, _SECTOR_MIN)

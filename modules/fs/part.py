@@ -4,6 +4,7 @@ from binascii import crc32
 from errno import EINVAL, EIO, ENODEV
 from struct import unpack_from
 
+import micropython
 from micropython import const
 
 from fs.blocks import read_blocks
@@ -27,9 +28,19 @@ _GPT_HEADER_MIN = const(92)
 _GPT_ENTRY_MIN = const(128)
 _GPT_TABLE_MAX = const(1 << 20)
 _GPT_BOOTABLE = const(1 << 2)
-_NO_TYPE = bytes(16)
 
 _EXT_MAGIC_OFF = const(1080)  # a whole-disk ext file system has no boot sector to look at
+
+
+@micropython.viper
+def _next_used(entries: ptr32, words: int, n: int, number: int) -> int:
+    # First entry from n on whose type is not all zeros, or number.  The caller has checked the size.
+    while n < number:
+        at = n * words
+        if entries[at] | entries[at + 1] | entries[at + 2] | entries[at + 3]:
+            return n
+        n += 1
+    return number
 
 
 class Part:
@@ -241,7 +252,7 @@ def _gpt(bdev, size, total, lba, head):
     start, number, entry, entries_crc = unpack_from("<QIII", header, 72)
     if mine != lba:
         return "header says block %d" % mine
-    if entry < _GPT_ENTRY_MIN or entry > size or number * entry > _GPT_TABLE_MAX or not number:
+    if entry < _GPT_ENTRY_MIN or entry > size or entry & 3 or number * entry > _GPT_TABLE_MAX or not number:
         return "%d entries of %d bytes" % (number, entry)
     if first > last or last >= total:
         return "usable blocks %d to %d of %d" % (first, last, total)
@@ -257,14 +268,14 @@ def _gpt(bdev, size, total, lba, head):
     if crc32(entries) != entries_crc:
         return "bad CRC of the entries"
     answer = Table(bdev, "gpt", guid(header, 56))
-    for n in range(number):
+    n = _next_used(entries, entry // 4, 0, number)
+    while n < number:
         _gpt_entry(answer, n + 1, entries[n * entry : n * entry + _GPT_ENTRY_MIN], first, last)
+        n = _next_used(entries, entry // 4, n + 1, number)
     return answer
 
 
 def _gpt_entry(answer, number, entry, first, last):
-    if entry[:16] == _NO_TYPE:
-        return
     start, end, attributes = unpack_from("<QQQ", entry, 32)
     if start < first or end > last or end < start:
         answer.note("partition %d: blocks %d to %d are not usable ones" % (number, start, end))
