@@ -1,5 +1,6 @@
 """ext2, ext3 and ext4, read-only: superblock, group descriptors, inodes, directories, path walk."""
 
+from binascii import hexlify
 from errno import EIO, ENOENT, EOPNOTSUPP
 from struct import pack, pack_into, unpack_from
 
@@ -114,6 +115,7 @@ class Ext4(Volume):
         if self.blocks.size < _SB_OFF + _SB_SIZE:
             raise self.error(EIO, "superblock", "the device has %d bytes" % self.blocks.size)
         self._tables = {}
+        self._root = None
         self._superblock(self.blocks.get(_SB_OFF, _SB_SIZE))
         if self.incompat & _INCOMPAT_RECOVER:
             self._replay()
@@ -158,7 +160,7 @@ class Ext4(Volume):
         if self.has_csum and not incompat & _INCOMPAT_CSUM_SEED:
             self.seed = crc32c(uuid)
         self._raw_uuid = uuid
-        digits = "".join(["%02x" % byte for byte in uuid])
+        digits = hexlify(uuid).decode()
         self.uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         self.label = text(bytes(sb[0x78:0x88]).split(b"\0")[0])
 
@@ -407,7 +409,9 @@ class Ext4(Volume):
     def _lookup(self, path, follow=True):
         """Walk to a path's inode; the stack of directories makes .. and loops safe."""
         todo = self._names(path if path.startswith("/") else self._cwd + "/" + path)
-        stack = [self.inode(_ROOT_INO)]
+        if self._root is None:
+            self._root = self.inode(_ROOT_INO)
+        stack = [self._root]
         links = 0
         while todo:
             name = todo.pop()

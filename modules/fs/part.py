@@ -1,6 +1,6 @@
 """Partition tables: MBR with logical partitions, GPT with its checksums; partitions as block devices."""
 
-from binascii import crc32
+from binascii import crc32, hexlify
 from errno import EINVAL, EIO, ENODEV
 from struct import unpack_from
 
@@ -347,7 +347,7 @@ def _mbr_logical(answer, size, base, length):
 def guid(buf, off):
     """A GUID as text: its first three fields are stored low byte first."""
     a, b, c = unpack_from("<IHH", buf, off)
-    rest = "".join(["%02x" % byte for byte in buf[off + 8 : off + 16]])
+    rest = hexlify(buf[off + 8 : off + 16]).decode()
     return "%08x-%04x-%04x-%s-%s" % (a, b, c, rest[:4], rest[4:])
 
 
