@@ -91,6 +91,7 @@ MP_NORETURN void main(uint64_t a0, uint64_t a1, uint64_t a2) {
         if (!irq_quiesce()) {
             mp_hal_stdout_tx_str("a device did not stop\r\n");
         }
+        mp_handle_pending(false); // irq.c's node must not stay queued in a scheduler that is forgotten
         entropy_set_source(mp_const_none, mp_const_none); // what it called goes with the heap
         gc_sweep_all();
         mp_deinit();
