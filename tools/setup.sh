@@ -26,6 +26,7 @@ need e2fsprogs "makes ext4 disks" has mkfs.ext4
 need dosfstools "makes FAT disks" has mkfs.fat
 need mtools "puts files on FAT disks" has mcopy
 need fdisk "checks the disks that the tests make" has sfdisk
+need gdisk "makes and checks GPT disks in the tests" has sgdisk
 need device-tree-compiler "checks device trees in the tests" has dtc
 if [ "${1-}" = bench ]; then
     need u-boot-qemu "is what the firmware is measured against" test -d /usr/lib/u-boot/qemu-riscv64_smode

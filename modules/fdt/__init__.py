@@ -42,9 +42,7 @@ class FDT:
         self._strings = self._block("strings", header[3], header[8], 1)[0]
         self._names = self._names_size(header[8])
         self._rsvmap = self._block("reservation", header[4], 16, 8)[0]
-        self._begin, self._parent, self._next, self._end = index_nodes(
-            self._buf, off, end, self._names
-        )
+        self._begin, self._parent, self._next, self._end = index_nodes(self._buf, off, end, self._names)
         self._cells = {}
         self._direct = {0: True}
         self._phandles = None
@@ -53,10 +51,7 @@ class FDT:
 
     def _block(self, what, off, size, align):
         if off < _HEADER_SIZE or off > self.totalsize or size > self.totalsize - off:
-            raise FDTError(
-                "%s block of %d bytes at byte 0x%x does not fit in %d"
-                % (what, size, off, self.totalsize)
-            )
+            raise FDTError("%s block of %d bytes at byte 0x%x does not fit in %d" % (what, size, off, self.totalsize))
         if off % align:
             raise FDTError("%s block at byte 0x%x is not aligned" % (what, off))
         return off, off + size
@@ -162,11 +157,7 @@ class FDT:
     def find(self, text):
         """List of the Nodes whose path or compatible strings contain text."""
         data = text.encode()
-        return [
-            node
-            for node in self.nodes()
-            if text in node.path or data in bytes(node.get("compatible", b""))
-        ]
+        return [node for node in self.nodes() if text in node.path or data in bytes(node.get("compatible", b""))]
 
     @property
     def chosen(self):

@@ -69,10 +69,7 @@ class Net(Device):
         room = room + 15 & -16
         store = memoryview(bytearray(count * room))
         cut = self._header
-        return [
-            (store[at : at + cut], store[at + cut : at + room])
-            for at in range(0, count * room, room)
-        ]
+        return [(store[at : at + cut], store[at + cut : at + room]) for at in range(0, count * room, room)]
 
     def ready(self):
         self._receiveq.notify()
@@ -148,9 +145,7 @@ class Net(Device):
         """
         size = len(frame)
         if not _ETHERNET <= size <= self._longest:
-            raise ValueError(
-                "%s: a frame of %d bytes, %d to %d fit" % (self.name, size, _ETHERNET, self._longest)
-            )
+            raise ValueError("%s: a frame of %d bytes, %d to %d fit" % (self.name, size, _ETHERNET, self._longest))
         self._reclaim()
         if not self._free:
             self._transmitq.poll(time.ticks_add(time.ticks_ms(), timeout_ms))

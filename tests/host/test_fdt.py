@@ -534,7 +534,9 @@ def test_editor_changes_are_what_dtc_would_make_of_the_same_source(blob):
     start = source.index("bus@4000 {")
     source = source[:start] + source[source.index("gic: gic") :]
     source = source.replace("<1>; };\n        virtio@10002000", '<1>; status = "disabled"; };\n        virtio@10002000')
-    source = source.replace("/memreserve/ 0x90000000 0x1000;", "/memreserve/ 0x90000000 0x1000; /memreserve/ 0xa0000000 0x2000;")
+    source = source.replace(
+        "/memreserve/ 0x90000000 0x1000;", "/memreserve/ 0x90000000 0x1000; /memreserve/ 0xa0000000 0x2000;"
+    )
     source = source.replace("    cpus {", "    firmware { deep { node@1 { reg = <1 2>; }; }; };\n    cpus {")
     # Phandles are numbered by dtc: keep those that the blob has.
     before = FDT(blob)

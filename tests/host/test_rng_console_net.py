@@ -146,10 +146,9 @@ def test_closed_rng_refuses(attach):
 
 
 def test_entropy_store_is_handed_out_once(attach, monkeypatch):
+    import entropy
     import riscv
     import virtio
-
-    import entropy
 
     device, model = attach(rng.RNG, FakeRNG, open=False)
     named = []
@@ -170,10 +169,9 @@ def test_entropy_store_is_handed_out_once(attach, monkeypatch):
 
 
 def test_entropy_without_a_device_steps_aside(monkeypatch):
+    import entropy
     import riscv
     import virtio
-
-    import entropy
 
     named = []
     monkeypatch.setattr(riscv, "entropy_source", lambda *args: named.append(args), raising=False)

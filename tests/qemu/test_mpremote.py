@@ -1,5 +1,6 @@
 """mpremote against QEMU's console, as a pseudo-terminal and as a TCP socket: exec, run, fs, mount, repl."""
 
+import os
 import subprocess
 import sys
 
@@ -37,7 +38,9 @@ def mpremote(module_guest):
 
     def run(*arguments, timeout=60):
         command = [*MPREMOTE, "connect", module_guest.port, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        # without buffering, so that mpremote's own lines and the guest's come in their order
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout.replace("\r\n", "\n")
 

@@ -219,4 +219,3 @@ print(answer[34], answer[42:74] == b'payload!' * 4, total(answer[34:74]))
 
 def test_arp_and_ping_on_the_user_network(guest):
     assert guest.exec(PING, timeout=30) == "True\n0 True 0\n"
-
