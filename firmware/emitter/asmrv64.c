@@ -54,25 +54,33 @@ static void set_last(asm_rv64_t *as, rv64_last_kind_t kind, size_t start, unsign
     if (as->base.suppress) {
         return;
     }
-    as->last_kind = kind;
-    as->last_start = start;
-    as->last_end = as->base.code_offset;
-    as->last_op = op;
-    as->last_rd = rd;
-    as->last_rs1 = rs1;
-    as->last_rs2 = rs2;
-    as->last_imm = imm;
+    as->before = as->last;
+    if (as->before.end != start) {
+        as->before.kind = RV64_LAST_NONE;
+    }
+    as->last = (rv64_last_t) {kind, start, as->base.code_offset, op, rd, rs1, rs2, 0, imm};
 }
 
 // Whether the last operation is still the last thing in the code, and of this kind.
 static bool last_is(asm_rv64_t *as, rv64_last_kind_t kind) {
-    return as->last_kind == kind && as->last_end == as->base.code_offset && !as->base.suppress && as->round > 0;
+    return as->last.kind == kind && as->last.end == as->base.code_offset && !as->base.suppress && as->round > 0;
 }
 
+// Nothing before this point may be taken out of the code any more.
 static void forget_last(asm_rv64_t *as) {
     if (!as->base.suppress) {
-        as->last_kind = RV64_LAST_NONE;
+        as->last.kind = RV64_LAST_NONE;
+        as->before.kind = RV64_LAST_NONE;
     }
+}
+
+// Takes the last operation out of the code. The caller has made sure of last_is().
+static rv64_last_t undo_last(asm_rv64_t *as) {
+    rv64_last_t undone = as->last;
+    as->base.code_offset = undone.start;
+    as->last = as->before;
+    as->before.kind = RV64_LAST_NONE;
+    return undone;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -395,11 +403,16 @@ void asm_rv64_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, unsign
 // rd = rs1 <op> imm, for any imm. Clobbers t1 if imm fits no instruction.
 void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, int64_t imm) {
     size_t start = as->base.code_offset;
+    if (op == RV64_OP_SUB && imm >= -2047 && imm <= 2048) {
+        op = RV64_OP_ADD;
+        imm = -imm;
+    } else if (op == RV64_OP_MUL && imm > 0 && (imm & (imm - 1)) == 0) {
+        op = RV64_OP_SLL;
+        imm = __builtin_ctzll((uint64_t)imm);
+    }
     bool fits = rv64_fits(imm, 12);
     if (op == RV64_OP_ADD && fits) {
         emit_addi(as, rd, rs1, imm);
-    } else if (op == RV64_OP_SUB && imm >= -2047 && imm <= 2048) {
-        emit_addi(as, rd, rs1, -imm);
     } else if (op == RV64_OP_AND && fits) {
         touch(as, rd);
         if (may_compress(as) && rd == rs1 && rv64_is_c_reg(rd) && rv64_fits(imm, 6)) {
@@ -505,20 +518,19 @@ typedef struct {
 // the address.
 static element_t fold_index(asm_rv64_t *as, unsigned size, unsigned index, bool dead) {
     element_t e = {index, size, 0};
-    if (!dead || as->last_rd != index || !last_is(as, RV64_LAST_OP_IMM)) {
-        return e;
+    while (dead && as->last.rd == e.index && last_is(as, RV64_LAST_OP_IMM)) {
+        int64_t imm = as->last.imm;
+        if (as->last.op == RV64_OP_ADD && rv64_fits(imm, 12)) {
+            e.offset = (int64_t)((uint64_t)e.offset + ((uint64_t)imm << e.shift));
+        } else if (as->last.op == RV64_OP_SLL && imm >= 0 && imm + e.shift < 64) {
+            e.shift += (unsigned)imm;
+        } else {
+            break;
+        }
+        // What was computed in place goes on being a temporary; else the source is somebody's.
+        dead = as->last.rs1 == e.index;
+        e.index = undo_last(as).rs1;
     }
-    int64_t imm = as->last_imm;
-    if (as->last_op == RV64_OP_ADD && rv64_fits(imm, 12)) {
-        e.offset = (int64_t)((uint64_t)imm << size);
-    } else if (as->last_op == RV64_OP_SLL && imm >= 0 && imm + size < 64) {
-        e.shift += (unsigned)imm;
-    } else {
-        return e;
-    }
-    e.index = as->last_rs1;
-    as->base.code_offset = as->last_start;
-    forget_last(as);
     return e;
 }
 
@@ -552,7 +564,7 @@ void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned 
     unsigned from = element_addr(as, base, &e);
     emit_load(as, size, rd, from, e.offset);
     set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, folded.index, folded.offset);
-    as->last_shift = folded.shift;
+    as->last.shift = folded.shift;
 }
 
 // Memory at base + (index << size) = rs. Clobbers t1 and t2; base and index stay as they are.
@@ -575,48 +587,38 @@ void asm_rv64_local_addr(asm_rv64_t *as, unsigned rd, size_t local) {
 }
 
 bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
-    if (as->last_rd != from || !last_is(as, as->last_kind)) {
+    if (as->last.rd != from || as->last.kind == RV64_LAST_NONE || as->last.kind == RV64_LAST_JUMP
+        || !last_is(as, as->last.kind)) {
         return false;
     }
-    switch (as->last_kind) {
-        case RV64_LAST_NONE:
-        case RV64_LAST_JUMP:
-            return false;
-        default:
-            break;
-    }
-    as->base.code_offset = as->last_start;
-    unsigned rs1 = as->last_rs1, rs2 = as->last_rs2;
-    switch (as->last_kind) {
+    rv64_last_t was = undo_last(as);
+    switch (was.kind) {
         case RV64_LAST_OP:
-            asm_rv64_op(as, as->last_op, to, rs1, rs2);
+            asm_rv64_op(as, was.op, to, was.rs1, was.rs2);
             break;
         case RV64_LAST_OP_IMM:
-            asm_rv64_op_imm(as, as->last_op, to, rs1, as->last_imm);
+            asm_rv64_op_imm(as, was.op, to, was.rs1, was.imm);
             break;
         case RV64_LAST_LI:
-            asm_rv64_li(as, to, as->last_imm);
+            asm_rv64_li(as, to, was.imm);
             break;
         case RV64_LAST_MV:
-            if (to == rs1) {
-                // The value goes back to where it came from.
-                forget_last(as);
-            } else {
-                asm_rv64_mv(as, to, rs1);
-            }
+            asm_rv64_mv(as, to, was.rs1);
             break;
         case RV64_LAST_LOAD:
-            asm_rv64_load(as, as->last_op, to, rs1, as->last_imm);
+            asm_rv64_load(as, was.op, to, was.rs1, was.imm);
             break;
         case RV64_LAST_LOAD_INDEXED: {
-            element_t e = {rs2, as->last_shift, as->last_imm};
-            unsigned from = element_addr(as, rs1, &e);
-            emit_load(as, as->last_op, to, from, e.offset);
-            forget_last(as);
+            size_t start = as->base.code_offset;
+            element_t e = {was.rs2, was.shift, was.imm};
+            unsigned base = element_addr(as, was.rs1, &e);
+            emit_load(as, was.op, to, base, e.offset);
+            set_last(as, was.kind, start, was.op, to, was.rs1, was.rs2, was.imm);
+            as->last.shift = was.shift;
             break;
         }
         default:
-            asm_rv64_set(as, as->last_op, to, rs1, rs2);
+            asm_rv64_set(as, was.op, to, was.rs1, was.rs2);
             break;
     }
     return true;
@@ -739,12 +741,11 @@ void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs
 
 // Branches on a register, which is dead afterwards if it holds the result of the comparison or copy just before.
 void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t label) {
-    if (as->last_rd == rs && last_is(as, RV64_LAST_SET)) {
-        as->base.code_offset = as->last_start;
-        asm_rv64_branch(as, nonzero ? as->last_op : as->last_op ^ 1, as->last_rs1, as->last_rs2, label);
-    } else if (as->last_rd == rs && last_is(as, RV64_LAST_MV)) {
-        as->base.code_offset = as->last_start;
-        asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, as->last_rs1, RV64_ZERO, label);
+    if (as->last.rd == rs && last_is(as, RV64_LAST_SET)) {
+        rv64_last_t set = undo_last(as);
+        asm_rv64_branch(as, nonzero ? set.op : set.op ^ 1, set.rs1, set.rs2, label);
+    } else if (as->last.rd == rs && last_is(as, RV64_LAST_MV)) {
+        asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, undo_last(as).rs1, RV64_ZERO, label);
     } else {
         asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, rs, RV64_ZERO, label);
     }
@@ -797,10 +798,10 @@ void asm_rv64_skip_end(asm_rv64_t *as, size_t skip) {
 }
 
 void asm_rv64_label_assign(asm_rv64_t *as, size_t label) {
-    if (as->last_kind == RV64_LAST_JUMP && as->last_end == as->base.code_offset && as->round > 0
-        && (size_t)as->last_imm == label) {
+    if (as->last.kind == RV64_LAST_JUMP && as->last.end == as->base.code_offset && as->round > 0
+        && (size_t)as->last.imm == label) {
         // A jump to what follows it.
-        as->base.code_offset = as->last_start;
+        as->base.code_offset = as->last.start;
     }
     mp_asm_base_label_assign(&as->base, label);
     forget_last(as);

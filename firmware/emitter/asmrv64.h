@@ -339,6 +339,14 @@ typedef enum {
     RV64_LAST_LOAD, RV64_LAST_LOAD_INDEXED, RV64_LAST_SET, RV64_LAST_JUMP,
 } rv64_last_kind_t;
 
+// An operation that has been emitted: where it begins and ends, and what it was.
+typedef struct _rv64_last_t {
+    rv64_last_kind_t kind;
+    size_t start, end;
+    uint8_t op, rd, rs1, rs2, shift;
+    int64_t imm;
+} rv64_last_t;
+
 typedef struct _rv64_branch_t {
     uint32_t label;
     uint32_t room;
@@ -362,12 +370,8 @@ typedef struct _asm_rv64_t {
     size_t branch_alloc;
     rv64_branch_t *branches;
 
-    // The last operation and where it begins and ends.
-    rv64_last_kind_t last_kind;
-    size_t last_start, last_end;
-    uint8_t last_op, last_rd, last_rs1, last_rs2;
-    uint8_t last_shift;
-    int64_t last_imm;
+    // The last operation, and the one right before it.
+    rv64_last_t last, before;
 
     // For the emitter: stack slots that hold a value across a label, slots whose address was taken, and the saved
     // registers that slots live in instead of in memory.

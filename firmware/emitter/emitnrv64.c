@@ -641,9 +641,13 @@ static bool hook_binary_op(emit_t *emit, mp_binary_op_t op) {
     if (!find_op(op, vtype_lhs == VTYPE_UINT, &found)) {
         return false;
     }
+    bool commutes = found == RV64_OP_ADD || found == RV64_OP_MUL || found == RV64_OP_AND || found == RV64_OP_OR || found == RV64_OP_XOR;
+    if (commutes && peek_stack(emit, 1)->kind == STACK_IMM) {
+        hook_rot_two(emit);
+    }
     stack_info_t *top = peek_stack(emit, 0);
     unsigned rd;
-    if (top->kind == STACK_IMM && found != RV64_OP_MUL) {
+    if (top->kind == STACK_IMM) {
         mp_int_t imm = top->data.u_imm;
         adjust_stack(emit, -1);
         unsigned lhs = pop_value(emit, 0);

@@ -62,7 +62,7 @@ static long long a[8];
 
 // A sequence: everything between `from` and `to` is printed, the position of label 0 first.
 static size_t from, to;
-static void pad(size_t n) { as.base.code_offset += n; as.last_kind = RV64_LAST_NONE; }
+static void pad(size_t n) { as.base.code_offset += n; as.last.kind = RV64_LAST_NONE; }
 static void sequence(const char *name) {
     from = as.base.code_offset;
     if (!strcmp(name, "li")) asm_rv64_li(&as, a[0], a[1]);
