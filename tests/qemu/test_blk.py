@@ -1,0 +1,368 @@
+"""virtio-blk on QEMU's own device: over both MMIO layouts, with and without indirect descriptors and EVENT_IDX."""
+
+import random
+import struct
+
+import pytest
+from session import RemoteError
+
+MIB = 1 << 20
+SECTORS = 8 * MIB // 512
+PATHS = []  # of the current machine's images
+THROTTLED = {"throttling.iops-total": "4"}
+
+RINGS = {
+    "": "",
+    "-plain": "indirect_desc=off,event_idx=off",
+}
+MACHINES = [(f"mmio{legacy}{ring}", legacy, ring) for legacy in ("", "-legacy") for ring in RINGS]
+
+
+def sector(i):
+    """What sector i of every test disk holds."""
+    return struct.pack("<I", i) + random.Random(i).randbytes(508)
+
+
+@pytest.fixture(scope="module", params=MACHINES, ids=lambda m: m[0])
+def machine(request, tmp_path_factory):
+    """Disks: plain, read-only, with blocks of 4096, one that fails at sector 100, one to make file systems on."""
+    folder = tmp_path_factory.mktemp("disks")
+    _, legacy, ring = request.param
+    image = b"".join(sector(i) for i in range(SECTORS))
+    paths = []
+    for name in ("plain", "readonly", "large", "bad", "scratch"):
+        paths.append(folder / f"{name}.img")
+        paths[-1].write_bytes(image)
+    rules = folder / "rules.conf"
+    rules.write_text('[inject-error]\nevent = "read_aio"\nerrno = "5"\nonce = "off"\nsector = "100"\n')
+    options = "," + RINGS[ring] if RINGS[ring] else ""
+    disks = [
+        {"file": paths[0], "properties": "serial=plain-disk-0123456789" + options, "discard": "unmap"},
+        {"file": paths[1], "readonly": "on", "properties": "serial=ro" + options},
+        {"file": paths[2], "properties": "logical_block_size=4096,physical_block_size=4096" + options},
+        {"file": f"blkdebug:{rules}:{paths[3]}", "properties": "serial=bad" + options},
+        {"file": paths[4], "properties": "serial=scratch" + options},
+    ]
+    PATHS[:] = paths
+    return {"smp": 1, "mem": "128M", "legacy": bool(legacy), "disks": disks}
+
+
+def raises(guest, code):
+    """The last line of the traceback that code ends with."""
+    with pytest.raises(RemoteError) as info:
+        guest.exec(code)
+    return info.value.error
+
+
+@pytest.fixture
+def disk(guest):
+    """The guest with blk0 open as d, and check(sector, buf), which compares with its own arithmetic."""
+    guest.exec("import virtio\nd = virtio.open('blk0')")
+    return guest
+
+
+def test_devices_are_listed_in_the_order_of_the_options(guest):
+    text = guest.eval("[repr(d) for d in __import__('virtio').devices()]")
+    assert text == [f"<blk{i} mmio@{0x10008000 - 0x1000 * i:x} closed>" for i in range(5)]
+
+
+def test_open_negotiates_what_was_asked_for(guest, machine):
+    """GEN-INIT-07 GEN-RSVD-01 SPLIT-INDIR-01"""
+    guest.exec("import virtio\nd = virtio.open(0)")
+    plain = "indirect_desc=off" in machine["disks"][0]["properties"]
+    assert guest.eval("(d.vq.indirect, d.vq.event_idx)") == (not plain, not plain)
+    assert guest.eval("d.has(32)") == (not machine["legacy"])
+    assert guest.eval("repr(d)") == f"<blk0 mmio@10008000 {SECTORS} sectors DRIVER_OK>"
+
+
+def test_read_gets_the_right_sectors(disk):
+    disk.exec("b = bytearray(512 * 9)\nd.read(1000, b)")
+    assert disk.eval("bytes(b)") == b"".join(sector(i) for i in range(1000, 1009))
+    disk.exec(f"b = bytearray(512)\nd.read({SECTORS - 1}, b)")
+    assert disk.eval("bytes(b)") == sector(SECTORS - 1)
+
+
+def test_whole_disk_in_one_request(disk):
+    disk.exec(f"import struct\nb = bytearray({SECTORS} * 512)\nd.read(0, b)\nn = d.vq._word(9)")
+    assert disk.eval("n") == 1
+    assert disk.eval(f"all(struct.unpack_from('<I', b, 512 * i)[0] == i for i in range({SECTORS}))")
+
+
+def test_many_in_flight(disk):
+    """More requests than the index has values: avail.idx and used.idx wrap at 65536."""
+    disk.exec(
+        f"""
+import struct, random
+def go(rounds):
+    ps = [(random.randrange({SECTORS - 8}), bytearray(4096)) for _ in range(300)]
+    for _ in range(rounds):
+        d.read_many(ps)
+        for s, b in ps:
+            if struct.unpack_from('<I', b, 0)[0] != s or struct.unpack_from('<I', b, 3584)[0] != s + 7:
+                raise ValueError(s)
+            b[0] = b[3584] = b[3585] = 0xEE
+go(225)
+""",
+        timeout=120,
+    )
+    assert disk.eval("(d.vq.in_flight, d.vq._word(9))") == (0, 225 * 300 & 0xFFFF)
+
+
+def test_submitted_requests_are_in_flight_together(disk):
+    disk.exec("rs = [(i, bytearray(512)) for i in range(64)]\nqs = [d.submit('r', s, b) for s, b in rs]")
+    disk.exec("for q in reversed(qs): q.wait()")
+    assert disk.eval("all(q.done for q in qs)")
+    assert disk.eval("[bytes(b[:4]) for s, b in rs]") == [struct.pack("<I", i) for i in range(64)]
+
+
+def test_write_reaches_the_image(disk):
+    """BLK-04 BLK-17 BLK-18"""
+    disk.exec(
+        """
+d.write(2000, bytes(range(256)) * 4)
+d.write_many([(2010 + i, bytes([i]) * 512) for i in range(40)])
+d.flush()
+"""
+    )
+    with open(PATHS[0], "rb") as f:
+        f.seek(2000 * 512)
+        assert f.read(1024) == bytes(range(256)) * 4
+        f.seek(2010 * 512)
+        assert f.read(512 * 40) == b"".join(bytes([i]) * 512 for i in range(40))
+    disk.exec("b = bytearray(512)\nd.read(2001, b)")
+    assert disk.eval("bytes(b)") == bytes(range(256)) * 2
+
+
+def test_serial_number(disk):
+    """BLK-21: 20 characters at most."""
+    assert disk.eval("d.id()") == "plain-disk-0123456789"[:20]
+
+
+def test_discard_and_write_zeroes_reach_the_image(disk):
+    """BLK-20 BLK-22 BLK-24 BLK-27"""
+    disk.exec("d.discard(4096, 1024)\nd.write_zeroes(6000, 77)\nd.write_zeroes(6144, 64, True)\nd.flush()")
+    image = PATHS[0].read_bytes()
+    for first, count in ((4096, 1024), (6000, 77), (6144, 64)):
+        assert image[first * 512 : (first + count) * 512] == bytes(512 * count)
+    assert image[6077 * 512 : 6078 * 512] == sector(6077)
+
+
+def test_read_only_disk(guest):
+    """BLK-16"""
+    guest.exec("import virtio\nd = virtio.open('blk1')\nb = bytearray(512)\nd.read(5, b)")
+    assert guest.eval("bytes(b)") == sector(5)
+    assert guest.eval("d.readonly") is True
+    assert raises(guest, "d.write(0, b)") == "OSError: [Errno 5] EIO: blk1: write sector 0: read-only"
+
+
+def test_blocks_of_4096_bytes(guest):
+    guest.exec("import virtio\nd = virtio.open('blk2')\nb = bytearray(4096)\nd.readblocks(3, b)")
+    assert guest.eval("bytes(b[:512])") == sector(24)
+    assert guest.eval("(d.block_size, d.ioctl(4, 0), d.ioctl(5, 0))") == (4096, SECTORS // 8, 4096)
+    assert guest.eval("d.topology()['physical']") == 4096
+    assert "ValueError" in raises(guest, "d.read(1, b)")
+    guest.exec("c = bytearray(100)\nd.readblocks(2, c, 4090)")
+    assert guest.eval("bytes(c)") == sector(23)[506:] + sector(24)[:94]
+
+
+def test_io_error_in_the_middle(guest):
+    """BLK-13"""
+    guest.exec("import virtio\nd = virtio.open('blk3')\nb = bytearray(8192)\nd.read(0, b)")
+    assert raises(guest, "d.read(96, b)") == "OSError: [Errno 5] EIO: blk3: read sector 96+16: IOERR"
+    # QEMU merges neighbours into one host request, so more than sector 100 may fail
+    assert "+1: IOERR" in raises(guest, "d.read_many([(i, bytearray(512)) for i in range(64, 160)])")
+    guest.exec("d.read(200, b)")
+    assert guest.eval("bytes(b[:512])") == sector(200)
+
+
+def test_bad_arguments_never_reach_the_device(disk):
+    """BLK-15 BLK-19: QEMU would log or fail them."""
+    for call in ("d.read(0, bytearray(100))", f"d.read({SECTORS}, bytearray(512))", "d.read(-1, bytearray(512))"):
+        assert "ValueError" in raises(disk, call)
+    assert "TypeError" in raises(disk, "d.read(0, bytes(512))")
+    assert disk.eval("d.vq._word(9)") == 0
+
+
+def test_resize_is_seen(disk):
+    """BLK-14 GEN-CFG-02 GEN-LEGCFG-02"""
+    try:
+        disk.qmp("block_resize", device="disk0", size=12 * MIB)
+        assert disk.eval("(d.poll_config(), d.capacity_sectors)") == (True, 12 * MIB // 512)
+        disk.exec(f"d.read({12 * MIB // 512 - 1}, bytearray(512))")
+        assert disk.eval("d.poll_config()") is False
+    finally:
+        disk.qmp("block_resize", device="disk0", size=8 * MIB)
+    assert disk.eval("d.ioctl(4, 0)") == SECTORS
+
+
+def test_open_close_open(disk):
+    assert "EALREADY" in raises(disk, "d.open()") or "[Errno 114]" in raises(disk, "d.open()")
+    disk.exec("b = bytearray(512)\nfor _ in range(20):\n d.close()\n d.open()\n d.read(9, b)")
+    assert disk.eval("bytes(b)") == sector(9)
+    disk.exec("d.close()")
+    assert "closed" in raises(disk, "d.read(0, b)")
+
+
+def test_soft_reset_leaves_the_device_reset(disk):
+    disk.soft_reset()
+    assert disk.eval("__import__('machine').mem32[0x10008070]") == 0
+    disk.exec("import virtio\nd = virtio.open(0)\nb = bytearray(512)\nd.read(3, b)")
+    assert disk.eval("bytes(b)") == sector(3)
+
+
+@pytest.mark.parametrize("kind", ["VfsFat", "VfsLfs2"])
+def test_file_system_on_the_disk(guest, kind):
+    guest.exec(
+        f"""
+import os, vfs, virtio
+d = virtio.open('blk4')
+vfs.{kind}.mkfs(d)
+vfs.mount(vfs.{kind}(d), '/m')
+with open('/m/a.bin', 'wb') as f:
+    for i in range(100): f.write(bytes([i]) * 1000)
+os.mkdir('/m/dir')
+with open('/m/dir/b.txt', 'w') as f: f.write('hello')
+vfs.umount('/m')
+d.close()
+d.open()
+vfs.mount(vfs.{kind}(d), '/m')
+data = open('/m/a.bin', 'rb').read()
+names = sorted(os.listdir('/m'))
+text = open('/m/dir/b.txt').read()
+vfs.umount('/m')
+"""
+    )
+    assert guest.eval("(len(data), all(data[1000 * i:1000 * i + 1000] == bytes([i]) * 1000 for i in range(100)))") == (
+        100000,
+        True,
+    )
+    assert guest.eval("(names, text)") == (["a.bin", "dir"], "hello")
+
+
+def test_ctrl_c_interrupts_reads_and_the_disk_goes_on(disk):
+    disk.exec("b = bytearray(65536)")
+    for _ in range(20):
+        disk.begin("print('go')\nwhile 1: d.read_many([(i * 128, b) for i in range(100)])")
+        disk.expect_text("go\r\n")
+        disk.ctrl_c()
+        assert "KeyboardInterrupt" in disk.end()[1]
+    disk.exec("c = bytearray(512)\nd.read(33, c)")
+    assert disk.eval("bytes(c)") == sector(33)
+    assert disk.eval("d.vq.in_flight") == 0
+
+
+def test_looping_chain_needs_a_reset(guest, machine):
+    """GEN-STATUS-04 GEN-OPER-02: QEMU gives the device up, and tells modern drivers; close and open mend it."""
+    guest.allow = (*guest.allow, "Looped descriptor", "looped")
+    guest.exec(
+        """
+import virtio
+from virtio import ring
+d = virtio.open(0)
+h = ring.take(d.vq.st, 2)
+n = ring.fill(d.vq.st, h, 0x80000000, 16, 1)
+ring.fill(d.vq.st, n, 0x80000000, 16, 1)
+from machine import mem16
+mem16[d.vq.desc + 16 * n + 14] = h
+ring.put(d.vq.st, h, 0)
+d.vq.notify()
+"""
+    )
+    if machine["legacy"]:
+        assert "ETIMEDOUT" in raises(guest, "d.vq.wait(h, 100)")
+    else:
+        assert "needs a reset" in raises(guest, "d.vq.wait(h, 100)")
+        assert "FAILED" in guest.eval("repr(d)")
+        assert "needs a reset" in raises(guest, "d.read(0, bytearray(512))")
+    guest.exec("d.close()\nd.open()\nb = bytearray(512)\nd.read(8, b)")
+    assert guest.eval("bytes(b)") == sector(8)
+
+
+@pytest.fixture
+def slow(new_guest, tmp_path):
+    """A guest whose disk answers four times a second."""
+    path = tmp_path / "slow.img"
+    path.write_bytes(b"".join(sector(i) for i in range(64)))
+    guest = new_guest(smp=1, mem="128M", disks=[{"file": path, **THROTTLED}])
+    guest.wait_prompt()
+    guest.exec("import virtio\nd = virtio.open(0)")
+    return guest
+
+
+def test_slow_device_times_out_and_recovers(slow):
+    """GEN-CLEANUP-01"""
+    error = raises(slow, "for _ in range(8): d.read(0, bytearray(512), timeout_ms=50)")
+    assert error == "OSError: [Errno 110] ETIMEDOUT: blk0: read sector 0: no answer in 50 ms"
+    assert slow.eval("d.vq.in_flight") > 0
+    slow.exec("b = bytearray(512)\nd.read(5, b, timeout_ms=15000)", timeout=20)
+    assert slow.eval("bytes(b)") == sector(5)
+
+
+def test_soft_reset_with_requests_in_flight(slow):
+    """GEN-CLEANUP-02: the device is reset before its buffers become free memory."""
+    slow.exec("bs = [bytearray(512) for _ in range(16)]\nqs = [d.submit('r', i, b) for i, b in enumerate(bs)]")
+    slow.soft_reset()
+    slow.exec("import gc\nx = [bytearray(512) for _ in range(5000)]\nimport time\ntime.sleep(2)")
+    assert slow.eval("all(b == bytes(512) for b in x)")
+    slow.exec("import virtio\nd = virtio.open(0)\nb = bytearray(512)\nd.read(5, b, timeout_ms=15000)", timeout=20)
+    assert slow.eval("bytes(b)") == sector(5)
+
+
+def test_platform_features_are_accepted(new_guest, tmp_path):
+    """GEN-RSVD-03 GEN-RSVD-05: QEMU refuses drivers that leave ACCESS_PLATFORM out."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"".join(sector(i) for i in range(64)))
+    guest = new_guest(smp=1, mem="128M", disks=[{"file": path, "properties": "iommu_platform=on"}])
+    guest.wait_prompt()
+    guest.exec("import virtio\nd = virtio.open(0)\nb = bytearray(512)\nd.read(5, b)")
+    assert guest.eval("(d.has(33), bytes(b))") == (True, sector(5))
+
+
+@pytest.mark.parametrize("size", [4, 64, 1024])
+def test_queue_sizes(new_guest, tmp_path, size):
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"".join(sector(i) for i in range(64)))
+    guest = new_guest(smp=1, mem="128M", disks=[{"file": path, "properties": "indirect_desc=off"}])
+    guest.wait_prompt()
+    guest.exec(
+        f"""
+import virtio
+d = virtio.devices()[0]
+q = d.queue
+d.queue = lambda i, n: q(i, {size})
+d.open()
+bs = [(i % 64, bytearray(512)) for i in range(200)]
+d.read_many(bs)
+d.flush()
+"""
+    )
+    assert guest.eval("d.vq.size") == size
+    assert guest.eval("all(b[0] == i for i, b in bs)")
+
+
+def test_driver_registered_live(new_guest):
+    guest = new_guest(smp=1, mem="128M", extra=["-device", "virtio-rng-device"])
+    guest.wait_prompt()
+    guest.exec(
+        """
+import virtio
+class Dice(virtio.Device):
+    NAME = 'dice'
+    IDS = (4,)
+    def probe(self): self.vq = self.queue(0, 8)
+    def roll(self):
+        b = bytearray(1)
+        self.vq.wait(self.vq.add([], [b]))
+        return b[0] % 6 + 1
+print(virtio.register(Dice))
+d = virtio.open('dice0')
+"""
+    )
+    assert guest.eval("all(1 <= d.roll() <= 6 for _ in range(100))")
+    guest.exec("virtio.unregister(Dice)")
+    assert guest.eval("[repr(d) for d in virtio.devices()]") == ["<rng0 mmio@10008000 closed>"]
+
+
+def test_help_names_the_words(guest):
+    text = guest.exec("import virtio\nvirtio.help()\nhelp(virtio)")
+    assert text.count("devices()") == 2 and text.count("U-Boot's 'virtio scan'") == 2
