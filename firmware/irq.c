@@ -26,6 +26,8 @@ static volatile bool event;
 static uint64_t pending[IRQ_MAX / 64]; // written with interrupts off
 static uint64_t claimed[IRQ_MAX / 64];
 static mp_sched_node_t node;
+static uint32_t deferring; // KeyboardInterrupt: how many ask for it
+static volatile bool interrupted; // meanwhile
 static quiesce_t quiesce[QUIESCE_MAX];
 static size_t num_quiesce;
 
@@ -57,8 +59,31 @@ void irq_init(uint32_t source) {
     csr_set(mstatus, CSR_MSTATUS_MIE);
 }
 
+// In a callback, or in the stream that the console runs on, the VM would raise it there, where it gets
+// lost. A second one does not wait: what was called may never end.
+void irq_keyboard_interrupt(void) {
+    if (deferring != 0 && !interrupted) {
+        interrupted = true;
+    } else {
+        mp_sched_keyboard_interrupt();
+    }
+}
+
+void irq_defer_begin(void) {
+    ++deferring;
+}
+
+void irq_defer_end(void) {
+    if (--deferring == 0 && interrupted) {
+        interrupted = false;
+        event = true;
+        mp_sched_keyboard_interrupt();
+    }
+}
+
 static void run_handlers(mp_sched_node_t *self) {
     (void)self;
+    irq_defer_begin();
     for (uint32_t source = 1; source < IRQ_MAX; ++source) {
         uintptr_t state = csr_irq_save();
         bool due = bit_test(pending, source);
@@ -70,6 +95,7 @@ static void run_handlers(mp_sched_node_t *self) {
             event = true; // a wait looks again: the callback may have raised KeyboardInterrupt, or scheduled
         }
     }
+    irq_defer_end();
 }
 
 void irq_external(void) {

@@ -24,6 +24,11 @@ bool irq_take_event(void);
 bool irq_set_handler(uint32_t source, mp_obj_t callback);
 void irq_complete(uint32_t source);
 
+// As mp_sched_keyboard_interrupt(), but between begin and end it waits for the end.
+void irq_keyboard_interrupt(void);
+void irq_defer_begin(void);
+void irq_defer_end(void);
+
 // Devices whose status register is written 0 before memory changes hands.
 bool irq_quiesce_add(uint64_t addr, uint32_t width);
 bool irq_quiesce_remove(uint64_t addr);

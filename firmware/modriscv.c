@@ -123,12 +123,13 @@ static mp_obj_t riscv_reset_cause(void) {
 static MP_DEFINE_CONST_FUN_OBJ_0(riscv_reset_cause_obj, riscv_reset_cause);
 
 // Memory.
-static mp_obj_t riscv_addr(mp_obj_t buf) {
+// addr(buf, writable=False): a buffer that a device shall write must not be a read-only one.
+static mp_obj_t riscv_addr(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t info;
-    mp_get_buffer_raise(buf, &info, MP_BUFFER_READ);
+    mp_get_buffer_raise(args[0], &info, n_args > 1 && mp_obj_is_true(args[1]) ? MP_BUFFER_WRITE : MP_BUFFER_READ);
     return new_u64((uintptr_t)info.buf);
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(riscv_addr_obj, riscv_addr);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(riscv_addr_obj, 1, 2, riscv_addr);
 
 static mp_obj_t riscv_ram(void) {
     mp_obj_t banks[FDT_EARLY_BANKS];
@@ -238,7 +239,7 @@ static mp_obj_t riscv_keyboard_interrupt(mp_obj_t c) {
     if (mp_obj_get_int(c) != mp_interrupt_char) {
         return mp_const_false;
     }
-    mp_sched_keyboard_interrupt();
+    irq_keyboard_interrupt();
     return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(riscv_keyboard_interrupt_obj, riscv_keyboard_interrupt);

@@ -123,7 +123,9 @@ int mp_hal_stdin_rx_chr(void) {
             c = ringbuf_get(&stdin_ringbuf);
         }
         if (c < 0) {
+            irq_defer_begin();
             c = mp_os_dupterm_rx_chr();
+            irq_defer_end();
         }
         if (c >= 0) {
             return c;
@@ -134,7 +136,9 @@ int mp_hal_stdin_rx_chr(void) {
 
 mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
     uart16550_write(str, len);
+    irq_defer_begin();
     mp_os_dupterm_tx_strn(str, len);
+    irq_defer_end();
     return len;
 }
 
@@ -146,5 +150,8 @@ uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
     if (poll_flags & MP_STREAM_POLL_WR) {
         ret |= MP_STREAM_POLL_WR;
     }
-    return ret | mp_os_dupterm_poll(poll_flags & ~ret);
+    irq_defer_begin();
+    ret |= mp_os_dupterm_poll(poll_flags & ~ret);
+    irq_defer_end();
+    return ret;
 }

@@ -7,6 +7,7 @@
 #include "shared/runtime/interrupt_char.h"
 
 #include "csr.h"
+#include "irq.h"
 #include "mmio.h"
 #include "uart16550.h"
 
@@ -104,7 +105,7 @@ void uart16550_receive(void) {
         }
         uint8_t c = reg_read(REG_DATA);
         if (c == mp_interrupt_char) {
-            mp_sched_keyboard_interrupt();
+            irq_keyboard_interrupt();
         } else {
             ring[ring_put % RING_SIZE] = c;
             ring_put = ring_put + 1;
