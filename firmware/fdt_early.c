@@ -12,6 +12,7 @@
 #define FDT_END 9
 #define FDT_MAX_DEPTH 12
 #define FDT_MAX_SIZE 0x1000000
+#define FDT_IRQ_M_TIMER 7
 #define FDT_IRQ_M_EXT 11
 
 fdt_early_t fdt_early;
@@ -82,6 +83,20 @@ static size_t add_ranges(const node_t *node, const node_t *parent, fdt_early_ran
     return n;
 }
 
+static size_t add_controller(fdt_early_controller_t *list, size_t n, uint64_t addr, const node_t *node) {
+    if (n < FDT_EARLY_CONTROLLERS) {
+        list[n++] = (fdt_early_controller_t) { addr, prop_u32(&node->ndev, 0), node->extended.data, node->extended.len };
+    }
+    return n;
+}
+
+// Several nodes, one after the other in memory: hart 0's is the lowest.
+static void set_msip(uint64_t addr) {
+    if (fdt_early.msip == 0 || addr < fdt_early.msip) {
+        fdt_early.msip = addr;
+    }
+}
+
 static void end_of_device(const node_t *node, const node_t *parent) {
     const prop_t *c = &node->compatible;
     fdt_early_t *f = &fdt_early;
@@ -91,19 +106,17 @@ static void end_of_device(const node_t *node, const node_t *parent) {
         f->uart_irq = prop_u32(&node->interrupts, 0);
         f->uart_shift = prop_u32(&node->reg_shift, 0);
     } else if (prop_has(c, "riscv,plic0") || prop_has(c, "sifive,plic-1.0.0")) {
-        f->plic = addr;
-        f->plic_sources = prop_u32(&node->ndev, 0);
-        f->plic_contexts = node->extended.data;
-        f->plic_contexts_len = node->extended.len;
+        f->num_plics = add_controller(f->plics, f->num_plics, addr, node);
     } else if (prop_has(c, "riscv,clint0") || prop_has(c, "sifive,clint0")) {
-        f->msip = addr;
-        f->mtimecmp = addr + 0x4000; // the CLINT's fixed layout
+        set_msip(addr);
+        f->num_timers = add_controller(f->timers, f->num_timers, addr + 0x4000, node); // the CLINT's fixed layout
     } else if (prop_has(c, "riscv,aclint-mswi")) {
-        f->msip = addr;
+        set_msip(addr);
     } else if (prop_has(c, "riscv,aclint-mtimer")) {
         // two ranges: mtime, mtimecmp
         uint32_t step = 4 * (parent->address_cells + parent->size_cells);
-        f->mtimecmp = node->reg.len >= 2 * step ? cells(node->reg.data + step, parent->address_cells) : addr;
+        addr = node->reg.len >= 2 * step ? cells(node->reg.data + step, parent->address_cells) : addr;
+        f->num_timers = add_controller(f->timers, f->num_timers, addr, node);
     } else if (prop_has(c, "sifive,test0")) {
         f->test = addr;
     } else if (prop_has(c, "google,goldfish-rtc")) {
@@ -246,18 +259,38 @@ bool fdt_early_init(const void *blob) {
     return false;
 }
 
-int fdt_early_plic_context(uint64_t hart_id) {
-    const fdt_early_t *f = &fdt_early;
-    for (size_t h = 0; h < f->num_harts; ++h) {
-        if (f->harts[h].id != hart_id) {
-            continue;
-        }
-        for (size_t i = 0; 8 * i + 8 <= f->plic_contexts_len; ++i) {
-            const uint8_t *p = f->plic_contexts + 8 * i;
-            if (be32(p) == f->harts[h].intc && be32(p + 4) == FDT_IRQ_M_EXT) {
+// Which row of the controller is about interrupt `irq` of a hart, or -1. `seen`: rows about it before that one.
+static int find_row(const fdt_early_controller_t *c, uint32_t intc, uint32_t irq, int *seen) {
+    *seen = 0;
+    for (size_t i = 0; 8 * i + 8 <= c->rows_len; ++i) {
+        if (be32(c->rows + 8 * i + 4) == irq) {
+            if (be32(c->rows + 8 * i) == intc) {
                 return i;
             }
+            ++*seen;
         }
     }
     return -1;
+}
+
+void fdt_early_select(uint64_t hart_id) {
+    fdt_early_t *f = &fdt_early;
+    uint32_t intc = 0;
+    int seen;
+    for (size_t h = 0; h < f->num_harts; ++h) {
+        if (f->harts[h].id == hart_id) {
+            intc = f->harts[h].intc;
+        }
+    }
+    f->plic_context = -1;
+    for (size_t i = 0; i < f->num_plics && f->plic_context < 0; ++i) {
+        f->plic = f->plics[i].addr;
+        f->plic_sources = f->plics[i].sources;
+        f->plic_context = find_row(&f->plics[i], intc, FDT_IRQ_M_EXT, &seen);
+    }
+    for (size_t i = 0; i < f->num_timers; ++i) {
+        if (find_row(&f->timers[i], intc, FDT_IRQ_M_TIMER, &seen) >= 0) {
+            f->mtimecmp = f->timers[i].addr + 8 * seen; // one register per hart, in the order of the rows
+        }
+    }
 }

@@ -10,6 +10,7 @@
 #define FDT_EARLY_BANKS 8
 #define FDT_EARLY_RESERVED 16
 #define FDT_EARLY_HARTS 64
+#define FDT_EARLY_CONTROLLERS 8
 
 typedef struct _fdt_early_range_t {
     uint64_t start;
@@ -20,6 +21,14 @@ typedef struct _fdt_early_hart_t {
     uint64_t id;
     uint32_t intc; // phandle of the hart's interrupt controller
 } fdt_early_hart_t;
+
+// A device with one row in its interrupts-extended for each hart (and mode) that it serves.
+typedef struct _fdt_early_controller_t {
+    uint64_t addr;
+    uint32_t sources;
+    const uint8_t *rows;
+    size_t rows_len;
+} fdt_early_controller_t;
 
 // Addresses are 0 when the tree has no such device.
 typedef struct _fdt_early_t {
@@ -33,9 +42,10 @@ typedef struct _fdt_early_t {
     uint64_t uart;
     uint32_t uart_irq;
     uint32_t uart_shift;
-    uint64_t plic;
+    uint64_t plic; // of the hart given to fdt_early_select(), as are the next three
     uint32_t plic_sources;
-    uint64_t mtimecmp; // of hart 0; 8 bytes per hart
+    int plic_context; // that interrupts it in machine mode, or -1
+    uint64_t mtimecmp; // its register
     uint64_t msip; // of hart 0; 4 bytes per hart
     uint64_t test; // QEMU's power-off and reset register
     uint64_t rtc; // goldfish: nanoseconds since 1970
@@ -44,8 +54,10 @@ typedef struct _fdt_early_t {
     fdt_early_hart_t harts[FDT_EARLY_HARTS];
     const uint8_t *rng_seed; // random bytes that QEMU passed
     size_t rng_seed_len;
-    const uint8_t *plic_contexts; // interrupts-extended of the PLIC
-    size_t plic_contexts_len;
+    // one each per NUMA node
+    size_t num_plics, num_timers;
+    fdt_early_controller_t plics[FDT_EARLY_CONTROLLERS];
+    fdt_early_controller_t timers[FDT_EARLY_CONTROLLERS];
 } fdt_early_t;
 
 extern fdt_early_t fdt_early;
@@ -53,7 +65,7 @@ extern fdt_early_t fdt_early;
 // Reads the tree. False: no valid tree there; only .blob is set.
 bool fdt_early_init(const void *blob);
 
-// Number of the PLIC context that interrupts `hart_id` in machine mode, or -1.
-int fdt_early_plic_context(uint64_t hart_id);
+// Finds the PLIC context and the timer of a hart.
+void fdt_early_select(uint64_t hart_id);
 
 #endif

@@ -36,7 +36,7 @@ __asm__ (
 extern const char handoff_opensbi_start[], handoff_opensbi_end[];
 
 static uint64_t number(mp_obj_t o) {
-    return mp_obj_get_ll(o);
+    return mp_obj_get_int_truncated(o);
 }
 
 static void check_ram(uint64_t start, uint64_t size, const char *what) {
@@ -86,7 +86,7 @@ static void quiet(void) {
     irq_quiesce();
     csr_clear(mstatus, CSR_MSTATUS_MIE);
     csr_write(mie, 0);
-    plic_init(fdt_early.plic, fdt_early_plic_context(csr_read(mhartid)), fdt_early.plic_sources); // every source off
+    plic_init(fdt_early.plic, fdt_early.plic_context, fdt_early.plic_sources); // every source off
     uart16550_drain();
 }
 

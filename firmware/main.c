@@ -39,10 +39,11 @@ static void init_machine(void) {
         uart16550_init(LAST_RESORT_UART, 0);
         trap_panic("no valid device tree in a1");
     }
+    fdt_early_select(main_entry.a0);
     phys_init();
     uart16550_init(f->uart, f->uart_shift);
-    mphalport_init_time(f->timebase, f->mtimecmp != 0 ? f->mtimecmp + 8 * main_entry.a0 : 0);
-    plic_init(f->plic, fdt_early_plic_context(main_entry.a0), f->plic_sources);
+    mphalport_init_time(f->timebase, f->mtimecmp);
+    plic_init(f->plic, f->plic_context, f->plic_sources);
     irq_init(f->uart_irq);
 }
 

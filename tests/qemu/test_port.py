@@ -295,6 +295,18 @@ def test_other_interrupt_controllers(new_guest, option):
     assert "KeyboardInterrupt" in guest.end()[1]
 
 
+def test_two_memory_nodes_with_a_plic_and_a_timer_each(new_guest):
+    words = "-object memory-backend-ram,size=128M,id=a -object memory-backend-ram,size=128M,id=b"
+    guest = new_guest(smp=4, extra=[*words.split(), "-numa", "node,memdev=a", "-numa", "node,memdev=b"])
+    guest.wait_prompt()
+    assert guest.eval("__import__('riscv').ram()") == ((0x80000000, 0x88000000), (0x88000000, 0x90000000))
+    assert guest.eval("(__import__('time').sleep_ms(20), __import__('riscv').harts())[1]") == 4
+    guest.begin("import time\nprint('go')\ntime.sleep(1000)")
+    guest.expect_text("go\r\n")
+    guest.ctrl_c()
+    assert "KeyboardInterrupt" in guest.end()[1]
+
+
 def test_fdt_is_the_blob_itself_and_read_only(guest):
     assert guest.eval("bytes(__import__('riscv').fdt()[:4])") == b"\xd0\x0d\xfe\xed"
     guest.exec("import riscv\nf = riscv.fdt()")
