@@ -85,7 +85,7 @@ class Plan:
         layout = Layout(riscv.ram(), live, kept)
         self._place_kernel(layout)
         if self.mode == "S":
-            opensbi = layout.put("opensbi", handoff.OPENSBI_SIZE, handoff.OPENSBI_ALIGN, over_live=True)
+            opensbi = self._put_opensbi(layout)
             blob = riscv.opensbi()
             self._opensbi = (opensbi, riscv.addr(blob), len(blob))
             self.pieces.append(Piece("opensbi", opensbi, handoff.OPENSBI_SIZE, "OpenSBI", self._opensbi[1]))
@@ -98,6 +98,15 @@ class Plan:
         self.pieces.append(Piece("fdt", layout.put("fdt", size, handoff.PAGE, low), size, name))
         page = layout.put("trampoline", handoff.PAGE, handoff.PAGE, low)
         self.pieces.append(Piece("trampoline", page, handoff.PAGE, "lets all harts go at once"))
+
+    @staticmethod
+    def _put_opensbi(layout):
+        # Rather not over the firmware: as long as a page holds code that QEMU has translated, it
+        # checks every store there, and OpenSBI's stack and data would lie in such pages.
+        try:
+            return layout.put("opensbi", handoff.OPENSBI_SIZE, handoff.OPENSBI_ALIGN)
+        except OSError:
+            return layout.put("opensbi", handoff.OPENSBI_SIZE, handoff.OPENSBI_ALIGN, over_live=True)
 
     def _place_kernel(self, layout):
         found = self.image
