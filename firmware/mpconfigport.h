@@ -112,6 +112,7 @@ typedef intptr_t mp_off_t;
     X(ECONNREFUSED) X(EHOSTUNREACH) X(EALREADY) X(EINPROGRESS) X(ECANCELED)
 
 #define MP_STATE_PORT MP_STATE_VM
+#define MP_NORETURN __attribute__((noreturn)) // 1.25 has another name for it
 
 void *phys_alloc_heap(size_t size);
 void phys_free_heap(void *p);
