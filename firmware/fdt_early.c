@@ -28,6 +28,7 @@ typedef struct _node_t {
     uint32_t address_cells; // of this node's children
     uint32_t size_cells;
     uint32_t phandle;
+    uint32_t parent_phandle; // interrupt-parent
     uint32_t child_intc; // phandle of an interrupt-controller child
     prop_t compatible, reg, interrupts, extended, device_type, reg_shift, ndev, status;
 } node_t;
@@ -85,7 +86,9 @@ static size_t add_ranges(const node_t *node, const node_t *parent, fdt_early_ran
 
 static size_t add_controller(fdt_early_controller_t *list, size_t n, uint64_t addr, const node_t *node) {
     if (n < FDT_EARLY_CONTROLLERS) {
-        list[n++] = (fdt_early_controller_t) { addr, prop_u32(&node->ndev, 0), node->extended.data, node->extended.len };
+        list[n++] = (fdt_early_controller_t) {
+            addr, prop_u32(&node->ndev, 0), node->phandle, node->extended.data, node->extended.len,
+        };
     }
     return n;
 }
@@ -104,6 +107,7 @@ static void end_of_device(const node_t *node, const node_t *parent) {
     if (prop_has(c, "ns16550a") && (f->uart == 0 || addr < f->uart)) {
         f->uart = addr;
         f->uart_irq = prop_u32(&node->interrupts, 0);
+        f->uart_parent = node->parent_phandle;
         f->uart_shift = prop_u32(&node->reg_shift, 0);
     } else if (prop_has(c, "riscv,plic0") || prop_has(c, "sifive,plic-1.0.0")) {
         f->num_plics = add_controller(f->plics, f->num_plics, addr, node);
@@ -185,6 +189,8 @@ static void property(node_t *node, const char *name, prop_t p) {
         node->size_cells = be32(p.data) & 3;
     } else if (strcmp(name, "phandle") == 0) {
         node->phandle = be32(p.data);
+    } else if (strcmp(name, "interrupt-parent") == 0) {
+        node->parent_phandle = be32(p.data);
     } else if (strcmp(name, "timebase-frequency") == 0) {
         f->timebase = cells(p.data, p.len >= 8 ? 2 : 1);
     } else if (strcmp(name, "linux,initrd-start") == 0) {
@@ -284,9 +290,13 @@ void fdt_early_select(uint64_t hart_id) {
     }
     f->plic_context = -1;
     for (size_t i = 0; i < f->num_plics && f->plic_context < 0; ++i) {
-        f->plic = f->plics[i].addr;
-        f->plic_sources = f->plics[i].sources;
-        f->plic_context = find_row(&f->plics[i], intc, FDT_IRQ_M_EXT, &seen);
+        const fdt_early_controller_t *c = &f->plics[i];
+        f->plic = c->addr;
+        f->plic_sources = c->sources;
+        f->plic_context = find_row(c, intc, FDT_IRQ_M_EXT, &seen);
+        if (f->plic_context >= 0 && f->uart_parent != 0 && f->uart_parent != c->phandle) {
+            f->uart_irq = 0;
+        }
     }
     for (size_t i = 0; i < f->num_timers; ++i) {
         if (find_row(&f->timers[i], intc, FDT_IRQ_M_TIMER, &seen) >= 0) {

@@ -26,6 +26,7 @@ typedef struct _fdt_early_hart_t {
 typedef struct _fdt_early_controller_t {
     uint64_t addr;
     uint32_t sources;
+    uint32_t phandle;
     const uint8_t *rows;
     size_t rows_len;
 } fdt_early_controller_t;
@@ -40,7 +41,8 @@ typedef struct _fdt_early_t {
     fdt_early_range_t reserved[FDT_EARLY_RESERVED];
     fdt_early_range_t initrd;
     uint64_t uart;
-    uint32_t uart_irq;
+    uint32_t uart_irq; // 0: none that reaches the selected hart
+    uint32_t uart_parent; // phandle of the controller that it goes to
     uint32_t uart_shift;
     uint64_t plic; // of the hart given to fdt_early_select(), as are the next three
     uint32_t plic_sources;
