@@ -32,7 +32,7 @@ FILES.update({f"/many/file {n:03} of many": b"%d" % n * n for n in range(120)})
 VARIANTS = {
     "ext2-1k": ("ext2", 1024, ()),
     "ext2-4k": ("ext2", 4096, ()),
-    "ext2-rev0": ("ext2", 1024, ("-r", "0", "-I", "128", "-O", "none")),
+    "ext2-rev0": ("ext2", 1024, ("-I", "128", "-O", "none")),
     "ext2-no-filetype": ("ext2", 1024, ("-O", "^filetype")),
     "ext3-2k": ("ext3", 2048, ()),
     "ext4-1k": ("ext4", 1024, ()),
@@ -72,6 +72,8 @@ def images(tmp_path_factory):
             kind, block, options = VARIANTS[name]
             size = 64 * MIB if block > 4096 else 12 * MIB
             made[name] = disk.ext(folder / name, FILES, kind=kind, block=block, options=options, label="lab", size=size)
+            if name == "ext2-rev0":
+                disk.overwrite(made[name], 1024 + 76, bytes(4))  # newer mkfs has no option for it
         return made[name]
 
     return image

@@ -17,7 +17,7 @@ ENDLESS = {
     "stdin": "import sys\nprint('go')\nsys.stdin.read(1)",
     "select": "import select, sys\np = select.poll()\np.register(sys.stdin)\nprint('go')\nwhile True: p.poll()",
     "poll": "import select\nprint('go')\nselect.poll().poll(1 << 30)",
-    "asyncio": "import asyncio\nprint('go')\nasyncio.run(asyncio.sleep(1000))",
+    "asyncio": "import asyncio\nasync def f():\n print('go')\n await asyncio.sleep(1000)\nasyncio.run(f())",
     "generator": "def g():\n while True: yield 1\nprint('go')\nsum(g())",
     "allocation": "print('go')\nwhile True: bytearray(100)",
     "finally": "print('go')\ntry:\n while True: pass\nfinally: print('end')",
