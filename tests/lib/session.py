@@ -273,6 +273,9 @@ class Session:
                 if self._console_kind == "socket":
                     self._console = Console(self._accept(console))
                 self._qmp = QMP(self._accept(qmp), 30 * SCALE)
+            except OSError as error:
+                self.stop()
+                raise GuestGone(f"QEMU did not start: {self.stderr()}") from error
             except BaseException:
                 self.stop()
                 raise
