@@ -260,6 +260,7 @@ class Console(Device):
             return
         self._on_repl = on
         self.interrupts(on)
+        self.queues[_TRANSMITQ].listen(False)  # what was sent need not interrupt
         os.dupterm(self.port if on else None)
 
     def on_interrupt(self):
