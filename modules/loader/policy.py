@@ -104,8 +104,9 @@ def script_in(kernel):
     """The text of a start script that was given in a kernel's place (it begins with #), or None."""
     if kernel.head(1) != b"#":
         return None
-    text = kernel.head(_SCRIPT_MAX).split(b"\0")[0]
-    return text.decode()
+    text = bytes(kernel.head(_SCRIPT_MAX))
+    end = text.find(b"\0")
+    return text[:end].decode() if end >= 0 else text.decode()
 
 
 def disk(which):
@@ -144,6 +145,8 @@ def partitions(device):
     import fs
 
     table = fs.table(device)
+    if table.damaged:
+        print("%s: %s" % (device.name, table.damaged))
     if table.scheme == "none":
         return [device]
     parts = list(table)
