@@ -40,5 +40,16 @@ def _tell(e):
         sys.print_exception(e)
 
 
+def _word(name):
+    # U-Boot's file commands for the prompt and for start scripts, imported when first used.
+    def call(*args):
+        from fs import cmd
+
+        return getattr(cmd, name)(*args)
+
+    return call
+
+
+ls, load, size = _word("ls"), _word("load"), _word("size")
 _start()
-del _start, _tell
+del _start, _tell, _word
