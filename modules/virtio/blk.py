@@ -2,16 +2,11 @@
 
 import errno
 import struct
-import time
 
-import micropython
-import riscv
-from machine import mem32
 from micropython import const
 
-from . import blkring, ring
+from .blkqueue import Engine
 from .device import Device
-from .dma import Area
 from .transport import DeviceError
 
 _IN = const(0)
@@ -23,12 +18,9 @@ _WRITE_ZEROES = const(13)
 
 _MAX_BYTES = const(1 << 30)  # of one request: a length field has 32 bits, QEMU's own limit is 2^31
 _SIZE = const(512)  # queue size asked for
-_SLOTS = const(128)
-_TAGS = const(256)  # requests alive at a time
+_DEPTH = const(128)
 _TIMEOUT_MS = const(5000)
 
-_KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 11: "discard", 13: "write zeroes"}
-_STATUS = {1: "IOERR", 2: "UNSUPP", 0xFF: "no status written"}
 _FEATURES = {
     0: "BARRIER",
     1: "SIZE_MAX",
@@ -47,44 +39,6 @@ _FEATURES = {
     16: "SECURE_ERASE",
     17: "ZONED",
 }
-
-
-class Request:
-    """Reads or writes under way: one or more pieces, each a request of its own to the device."""
-
-    def __init__(self, blk, kind, pieces, tag, depth=_SLOTS):
-        self.blk = blk
-        self.kind = kind
-        self.pieces = pieces  # [(sector, buffer)], the reference that keeps the buffers
-        self.tag = tag
-        self.depth = depth
-        self.vq = blk.vq
-        self.error = None
-        self._over = False
-
-    def __repr__(self):
-        what = "%s %s, %d pieces" % (self.blk.name, _KINDS[self.kind], len(self.pieces))
-        state = "failed" if self.error is not None else "done" if self._over else "in flight"
-        return "<%s: %s>" % (what, state)
-
-    @property
-    def done(self):
-        """Whether all of it is finished; looks at the queue, never blocks."""
-        if not self._over:
-            self.blk.pump()
-            self._over = self.blk.over(self)
-        return self._over
-
-    def wait(self, timeout_ms=_TIMEOUT_MS):
-        """Wait for the end; raises what went wrong. timeout_ms: without any progress.
-
-        OSError: EIO, ETIMEDOUT (the buffers stay in use until the device answers or is reset).
-        """
-        if not self._over:
-            self.blk.finish(self, timeout_ms)
-            self._over = True
-        if self.error is not None:
-            raise self.error
 
 
 class Blk(Device):
@@ -110,61 +64,31 @@ class Blk(Device):
         self.vq = vq = self.queue(0, _SIZE)
         if vq.size < 3:
             raise DeviceError("%s: a queue of %d cannot hold a request" % (self.name, vq.size))
-        self._st = vq.st
-        spare = self._make_slots(vq)
-        self._read_config(spare - 2)
-        self._requests = {}  # tag -> Request
-        self._tags = list(range(_TAGS))
-        self._waiting = []  # requests with pieces that are not posted yet
-        self._feeding = False
+        self.engine = Engine(self, vq)
+        self._read_config()
 
-    def _make_slots(self, vq):
-        """Take descriptors for the request slots: three each, or one and an indirect table.
-
-        Returns the longest chain that is possible beside them.
-        """
-        size = vq.size
-        indirect = vq.indirect and size < 3 * 32
-        per_slot = 1 if indirect else 3
-        spare = min(1 if vq.indirect else 128, size // 4)
-        slots = min(_SLOTS, (size - spare) // per_slot) if indirect or size >= 16 else 0
-        records = (32 + 4 * size + 15) & ~15
-        tags = records + blkring.RECORD_SIZE * size
-        self._slots = area = Area(tags + 8 * _TAGS)
-        self._bk = area.addr
-        self._records = records
-        struct.pack_into("<IIQQ", area.buf, 0, 0, indirect, area.addr + records, area.addr + tags)
-        if slots:
-            blkring.setup(vq.st, self._bk, ring.take(vq.st, slots * per_slot), slots)
-        self.slots = slots
-        return size if vq.indirect else vq.num_free
-
-    def _read_config(self, longest):
-        """Read the fields that were negotiated (2.5.1); longest: data segments a chain can have."""
+    def _read_config(self):
+        """Read the fields that were negotiated (2.5.1)."""
         has = self.has
         self.capacity_sectors = self.config_u64(0)
         self.readonly = has(5)
         self.block_size = size = self.config_u32(20) if has(6) else 512
         if size < 512 or size & (size - 1):
             raise DeviceError("%s: block size %d" % (self.name, size))
-        segment = self.config_u32(8) if has(1) else 0
-        self._segment = min(segment or _MAX_BYTES, _MAX_BYTES)
-        self._segments = max(1, min(self.config_u32(12) if has(2) else 1, longest))
-        self._piece = min(self._segment * self._segments, _MAX_BYTES) // size * size
-        if self._piece == 0:
-            raise DeviceError("%s: size_max %d is less than a block" % (self.name, segment))
+        size_max = self.config_u32(8) if has(1) else 0
+        segment = min(size_max or _MAX_BYTES, _MAX_BYTES)
+        segments = max(1, min(self.config_u32(12) if has(2) else 1, self.engine.longest - 2))
+        piece = min(segment * segments, _MAX_BYTES) // size * size
+        if piece == 0:
+            raise DeviceError("%s: size_max %d is less than a block" % (self.name, size_max))
+        self.engine.set_limits(self.capacity_sectors, size, segment, piece)
 
     def config_changed(self):
         """The disk was resized: take the new capacity."""
         self.capacity_sectors = self.config_u64(0)
+        self.engine.set_capacity(self.capacity_sectors)
 
     # -- requests ---------------------------------------------------------------------------
-
-    def submit(self, what, sector, buf):
-        """Start reading ('r') or writing ('w') sectors; a Request to wait for. Does not block."""
-        if what != "r" and what != "w":
-            raise ValueError("'r' or 'w', not %r" % (what,))
-        return self._start(_IN if what == "r" else _OUT, ((sector, buf),))
 
     def read(self, sector, buf, timeout_ms=_TIMEOUT_MS):
         """Read whole sectors into buf; blocks, polls, Ctrl-C safe.
@@ -173,265 +97,49 @@ class Blk(Device):
         ValueError: bad length or place.  OSError: EIO, ETIMEDOUT (buf stays in use until the
         device answers or is reset).  virtio 5.2.6; needs DRIVER_OK.
         """
-        self._start(_IN, ((sector, buf),)).wait(timeout_ms)
+        self.engine.run(_IN, ((sector, buf),), _DEPTH, timeout_ms)
 
     def write(self, sector, buf, timeout_ms=_TIMEOUT_MS):
         """Write buf to whole sectors; otherwise like read(). EIO on a read-only disk."""
-        self._start(_OUT, ((sector, buf),)).wait(timeout_ms)
+        self._check_write("write sector %d", sector)
+        self.engine.run(_OUT, ((sector, buf),), _DEPTH, timeout_ms)
 
-    def read_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_SLOTS):
+    def read_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH):
         """Read [(sector, buf), ...], as many at once as the queue holds, depth at most.
 
         The pieces may complete in any order. timeout_ms: without any progress.
         """
         if pieces:
-            self._start(_IN, pieces, depth).wait(timeout_ms)
+            self.engine.run(_IN, pieces, depth, timeout_ms)
 
-    def write_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_SLOTS):
+    def write_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH):
         """Write [(sector, buf), ...]; like read_many()."""
         if pieces:
-            self._start(_OUT, pieces, depth).wait(timeout_ms)
+            self._check_write("write sector %d", pieces[0][0])
+            self.engine.run(_OUT, pieces, depth, timeout_ms)
 
-    def _start(self, kind, pieces, depth=_SLOTS):
-        """Check the pieces, split what is too long, post what there is room for; a Request."""
+    def submit(self, what, sector, buf):
+        """Start reading ('r') or writing ('w') sectors; a Request to wait for. Does not block."""
+        if what == "r":
+            return self.engine.submit(_IN, ((sector, buf),), _DEPTH)
+        if what != "w":
+            raise ValueError("'r' or 'w', not %r" % (what,))
+        self._check_write("write sector %d", sector)
+        return self.engine.submit(_OUT, ((sector, buf),), _DEPTH)
+
+    def _check_write(self, what, sector):
         self.check()
-        if kind == _OUT and self.readonly:
-            raise OSError(errno.EIO, "%s: write sector %d: read-only" % (self.name, pieces[0][0]))
-        if self._check_pieces(kind, pieces):
-            pieces = self._split(pieces)
-        req = self._request(kind, pieces, len(pieces), depth)
-        self._waiting.append(req)
-        self._feed()
-        return req
-
-    @micropython.native
-    def _check_pieces(self, kind, pieces):
-        """Raise ValueError for what the device must not see; True if some piece is too long."""
-        block = self.block_size - 1
-        limit = self._piece
-        long = False
-        for sector, buf in pieces:
-            n = len(buf)
-            if n == 0 or n & block or (sector << 9) & block:
-                raise ValueError("%d bytes at sector %d are not whole blocks" % (n, sector))
-            if sector < 0 or sector + (n >> 9) > self.capacity_sectors:
-                self._beyond(sector, n >> 9)
-            if n > limit:
-                long = True
-            if kind == 0:
-                buf[0] = buf[0]  # TypeError when it is read-only
-        return long
-
-    def _beyond(self, sector, count):
-        """Last chance: the disk may have grown."""
-        self.poll_config()
-        if sector < 0 or sector + count > self.capacity_sectors:
-            raise ValueError("%s: sectors %d+%d of %d" % (self.name, sector, count, self.capacity_sectors))
-
-    def _split(self, pieces):
-        """The pieces with long ones cut to what one request may carry (size_max, seg_max)."""
-        result = []
-        most = self._piece
-        for sector, buf in pieces:
-            view = memoryview(buf)
-            for off in range(0, len(buf), most):
-                result.append((sector + off // 512, view[off : off + most]))
-        return result
-
-    def _request(self, kind, pieces, left, depth=_SLOTS):
-        if not self._tags or len(self._requests) > _TAGS // 2:
-            self._sweep()
-        if not self._tags:
-            raise OSError(errno.EAGAIN, "%s: %d requests in flight" % (self.name, _TAGS))
-        tag = self._tags.pop()
-        blkring.begin(self._bk, tag, left)
-        req = self._requests[tag] = Request(self, kind, pieces, tag, depth)
-        return req
-
-    def _sweep(self):
-        """Forget requests that are over though nobody waited for them to the end."""
-        self.pump()
-        idle = self.vq.in_flight == 0 and not self._waiting
-        for req in list(self._requests.values()):
-            if idle or self.over(req):
-                self._forget(req)
-
-    def _forget(self, req):
-        if self._requests.pop(req.tag, None) is req:
-            self._tags.append(req.tag)
-
-    # -- the engine ---------------------------------------------------------------------------
-
-    def _feed(self):
-        """Post what waits, in order, as far as there are slots, and notify once."""
-        if self._feeding:
-            return
-        self._feeding = True
-        try:
-            while self._waiting and self._feed_one(self._waiting[0]):
-                self._waiting.pop(0)
-        finally:
-            self._feeding = False
-        self.vq.notify()
-
-    @micropython.native
-    def _feed_one(self, req):
-        """Post pieces of one request; True when none is left over."""
-        st = self._st
-        bk = self._bk
-        post = blkring.post
-        addr = riscv.addr
-        kind = req.kind
-        tag = req.tag
-        pieces = req.pieces
-        n = len(pieces)
-        i = blkring.posted(bk, tag)
-        stop = min(n, req.depth + n - blkring.left(bk, tag))
-        segment = self._segment if self.slots else 0
-        while i < stop:
-            sector, buf = pieces[i]
-            size = len(buf)
-            if size > segment:
-                if not self._chain(req, sector, *self._cut(kind, buf)):
-                    break
-            elif post(st, bk, kind, sector, addr(buf), size, tag) < 0:
-                break
-            i += 1
-        return i == n
-
-    def _cut(self, kind, buf):
-        """(readable, writable) segments for a buffer that does not fit into one."""
-        addr = riscv.addr(buf)
-        most = self._segment
-        n = len(buf)
-        segments = [(addr + off, min(most, n - off)) for off in range(0, n, most)]
-        return (segments, []) if kind == _OUT else ([], segments)
-
-    def _chain(self, req, sector, readable, writable):
-        """Put a request that fits no slot; False when the queue is full."""
-        area = Area(32)
-        struct.pack_into("<IIQ", area.buf, 0, req.kind, 0, sector)
-        area.buf[16] = 0xFF
-        readable = [(area.addr, 16)] + readable
-        writable = writable + [(area.addr + 16, 1)]
-        blkring.count(self._bk, req.tag, 1, 0)
-        try:
-            self.vq.add(readable, writable, (req, area))
-        except OSError as er:
-            blkring.count(self._bk, req.tag, -1, 0)
-            if er.errno == errno.EAGAIN:
-                return False
-            raise
-        return True
-
-    def pump(self):
-        """Take what the device has finished and post what waits. Never blocks."""
-        self.check()
-        st = self._st
-        bk = self._bk
-        self.vq.reap()
-        blkring.finish(st, bk)
-        head = ring.first(st)
-        while head >= 0:
-            self._complete(head)
-            blkring.finish(st, bk)
-            head = ring.first(st)
-        if self._waiting and (mem32[bk] * 2 >= self.slots or not self.vq.in_flight):
-            self._feed()
-
-    def _complete(self, head):
-        """Finish a chain that is no slot, or whose request failed."""
-        vq = self.vq
-        st = self._st
-        used = ring.state(st, head)
-        slot = ring.fixed(st, head)
-        if slot:
-            at = self._records + blkring.RECORD_SIZE * head + blkring.HEADER
-            head_words = struct.unpack_from("<IIQIII", self._slots.buf, at)
-            req = self._requests.get(head_words[4])
-        else:
-            token = vq.token(head)
-            if token is None:
-                vq.release(head)
-                return
-            req, area = token
-            head_words = struct.unpack_from("<IIQI", area.buf, 0)
-        status = head_words[3] & 0xFF
-        short = used < ring.writable(st, head) and not self.transport.legacy
-        if (status or short) and req is not None and req.error is None:
-            req.error = self._error(head_words, status, used)
-        if slot:
-            blkring.retire(st, self._bk, head)
-        else:
-            vq.release(head)
-            blkring.count(self._bk, req.tag, 0, -1)
-
-    def _error(self, words, status, used):
-        what = _KINDS.get(words[0], "request")
-        if words[0] <= _OUT:
-            what += " sector %d" % words[2]
-            if len(words) > 5:
-                what += "+%d" % (words[5] // 512)
-        why = _STATUS.get(status) or "status %d" % status
-        if status == 0:
-            why = "only %d bytes written" % used
-        code = errno.EOPNOTSUPP if status == 2 else errno.EIO
-        return OSError(code, "%s: %s: %s" % (self.name, what, why))
-
-    def over(self, req):
-        """Whether the device has finished all of a request."""
-        if req.vq is not self.vq:
-            raise OSError(errno.EIO, "%s: reset while the request was in flight" % self.name)
-        return blkring.left(self._bk, req.tag) == 0
-
-    def finish(self, req, timeout_ms):
-        """Pump until a request is over; see Request.wait()."""
-        before = -1
-        deadline = 0
-        try:
-            while not self.over(req):
-                self.pump()
-                left = blkring.left(self._bk, req.tag)
-                if left == 0:
-                    break
-                if left != before:
-                    before = left
-                    deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
-                if not self.vq.poll(deadline):
-                    self._timed_out(req, timeout_ms)
-        except BaseException:
-            if req in self._waiting:
-                self._waiting.remove(req)
-            raise
-        self._forget(req)
-
-    def _timed_out(self, req, timeout_ms):
-        text = "%s: %s: no answer in %d ms" % (self.name, _KINDS[req.kind], timeout_ms)
-        if req.kind <= _OUT:
-            text = "%s: %s sector %d: no answer in %d ms" % (
-                self.name,
-                _KINDS[req.kind],
-                req.pieces[0][0],
-                timeout_ms,
-            )
-        raise OSError(errno.ETIMEDOUT, text)
+        if self.readonly:
+            raise OSError(errno.EIO, "%s: %s: read-only" % (self.name, what % sector))
 
     def on_interrupt(self):
-        self.pump()
+        self.engine.pump()
 
     # -- other commands ------------------------------------------------------------------------
 
     def _command(self, kind, sector, readable, writable, timeout_ms=_TIMEOUT_MS):
-        """One request of another kind, waited for."""
         self.check()
-        req = self._request(kind, ((sector, (readable, writable)),), 1)
-        deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
-        while not self._chain(req, sector, readable, writable):
-            if not self.vq.poll(deadline):
-                self._timed_out(req, timeout_ms)
-            self.pump()
-        self.vq.notify()
-        req.wait(timeout_ms)
+        self.engine.command(kind, sector, readable, writable, timeout_ms)
 
     def flush(self, timeout_ms=_TIMEOUT_MS):
         """Make all finished writes durable; nothing to do where FLUSH was not offered (5.2.6.2)."""
@@ -462,12 +170,8 @@ class Blk(Device):
     def _ranges(self, kind, sector, count, flags, limits, timeout_ms):
         """Send a range as segments of struct virtio_blk_discard_write_zeroes, within the limits."""
         block = self.block_size >> 9
-        if count <= 0 or sector % block or count % block:
-            raise ValueError("%d sectors at %d are not whole blocks" % (count, sector))
-        if sector < 0 or sector + count > self.capacity_sectors:
-            self._beyond(sector, count)
-        if self.readonly:
-            raise OSError(errno.EIO, "%s: %s: read-only" % (self.name, _KINDS[kind]))
+        self.engine.check(sector, count * 512)
+        self._check_write("discard or zeroes at sector %d", sector)
         most = limits[0] // block * block or count
         segments = max(1, min(limits[1], 256))
         while count:

@@ -128,6 +128,11 @@ class Device:
         if status & _DRIVER_OK:
             transport.reset()
         transport.disarm()
+        self._drop_queues()
+
+    def _drop_queues(self):
+        for queue in self.queues.values():
+            queue.live = False
         self.queues = {}
 
     def close(self):
@@ -143,7 +148,7 @@ class Device:
             self.transport.disarm()
             self.is_open = False
             self.error = None
-            self.queues = {}
+            self._drop_queues()
 
     def __enter__(self):
         return self if self.is_open else self.open()
@@ -165,6 +170,8 @@ class Device:
     def fail(self, text):
         """The device broke the specification: set FAILED, raise DeviceError now and from now on."""
         self.error = DeviceError("%s: %s" % (self.name, text))
+        for queue in self.queues.values():
+            queue.live = False
         self.transport.set_status(self.transport.status() | _FAILED)
         raise self.error
 
@@ -202,7 +209,7 @@ class Device:
         size = 1
         while size * 2 <= want:
             size *= 2
-        queue = Virtqueue(self, index, size, self.transport.notifier(index))
+        queue = Virtqueue(self, index, size, self.transport.notify_register(index))
         self.queues[index] = queue
         self.transport.queue_setup(index, size, queue.desc, queue.avail, queue.used)
         queue.listen(False)

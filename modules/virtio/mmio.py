@@ -163,13 +163,8 @@ class MMIO:
         if mem32[self.base + _QUEUE_READY] != 0:  # the read back is required (4.2.2.2)
             raise DeviceError("%s: queue %d does not stop" % (self.name, index))
 
-    def notifier(self, index):
-        addr = self.base + _QUEUE_NOTIFY
-
-        def notify():
-            mem32[addr] = index
-
-        return notify
+    def notify_register(self, index):
+        return self.base + _QUEUE_NOTIFY, index, 4
 
     # -- interrupts -----------------------------------------------------------------
 

@@ -25,12 +25,12 @@ class Virtqueue:
     A head stays valid from add() until get() or wait() has handed its result out.
     """
 
-    def __init__(self, device, index, size, notify):
-        """Only Device.queue() calls this. device: has .name, .transport, .has(), .fail()."""
+    def __init__(self, device, index, size, register):
+        """Only Device.queue() calls this. register: (address, value, width) of a notification."""
         self.device = device
         self.index = index
         self.size = size
-        self._kick = notify
+        self.live = True  # False once the device was reset
         legacy = device.transport.legacy
         align = device.transport.queue_align
         avail, used, total = ring.layout(size, align)
@@ -43,18 +43,19 @@ class Virtqueue:
         self.st = self._state.addr
         self.indirect = device.has(28)
         self.event_idx = device.has(29)
-        self._init_state(legacy)
+        self._init_state(legacy, register)
         self._inflight = [None] * size  # head -> (token, readable, writable)
         self._tables = {}  # head -> Area of an indirect table, kept for the next time
         self._orphans = set()  # heads nobody waits for any more
 
-    def _init_state(self, legacy):
+    def _init_state(self, legacy, register):
         import struct
 
         flags = (1 if self.event_idx else 0) | (2 if legacy else 0)
         addrs = (self.desc, self.avail, self.used, self._shadow.addr)
         struct.pack_into("<4Q", self._state.buf, 0, *addrs)
         struct.pack_into("<I", self._state.buf, 60, flags)
+        struct.pack_into("<QII", self._state.buf, 80, *register)
         ring.init(self.st, self.size)
 
     def __repr__(self):
@@ -148,16 +149,15 @@ class Virtqueue:
 
     def notify(self):
         """Publish what was added and notify the device if it asked for that (2.7.13)."""
-        if ring.publish(self.st, riscv.fence):
-            self._kick()
+        ring.publish(self.st, riscv.fence)
 
     # -- taking them back ------------------------------------------------------------------
 
     def reap(self):
         """Take what the device has used into the done list, one viper call; how many."""
-        n = ring.reap(self.st, riscv.fence)
+        n = ring.reap(self.st, 1, riscv.fence)
         if n >= _OVERRUN:
-            self._overrun()
+            self.overrun()
         if self._orphans:
             self._sweep()
         return n
@@ -168,7 +168,7 @@ class Virtqueue:
             if ring.state(self.st, head) >= 0:
                 self.release(head)
 
-    def _overrun(self):
+    def overrun(self):
         """Say which rule the device broke, and stop using it."""
         head = self._word(16)
         value = self._word(17)

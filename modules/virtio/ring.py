@@ -14,6 +14,7 @@ State words, 64-bit addresses low word first:
     12 head of the free list  13 free descriptors  14 chains in flight
     15 flags: 1 EVENT_IDX, 2 used lengths untrusted (legacy), 4 interrupts wanted
     16, 17 the used element that broke a rule  18, 19 done list: first, count
+    20 address of the notify register  22 what to write there  23 its width in bytes
 Shadow table, four words a descriptor:
     next | chain: length of the chain it heads, IN_FLIGHT, DONE, FIXED | writable bytes | used len
     and after it the done list, a ring of one word a descriptor: heads used and not given back
@@ -22,7 +23,7 @@ Shadow table, four words a descriptor:
 import micropython
 from micropython import const
 
-STATE_SIZE = 80
+STATE_SIZE = 96
 SHADOW_SIZE = 20  # bytes a descriptor
 OVERRUN = 0x10000  # added to the count by reap() when the device broke a rule
 
@@ -160,27 +161,37 @@ def put(st: int, head: int, writable: int):
 
 @micropython.viper
 def publish(st: int, fence) -> int:
-    """Move avail.idx over everything put; 1 when the device must be notified (2.7.10, 2.7.13)."""
+    """Move avail.idx over everything put, and notify the device if it asks for it (2.7.10, 2.7.13).
+
+    1 when it was notified. Both in one call, so that Ctrl-C cannot come between and lose the notification.
+    """
     s = ptr32(st)
-    avail = ptr16(s[2] | s[3] << 32)
-    used = ptr16(s[4] | s[5] << 32)
     new = s[9]
     old = s[10]
     if new == old:
         return 0
+    avail = ptr16(s[2] | s[3] << 32)
+    used = ptr16(s[4] | s[5] << 32)
     fence()
     avail[1] = new
     s[10] = new
     fence()
     if s[15] & 1:
         event = used[2 + 4 * (s[8] + 1)]
-        return 1 if ((new - event - 1) & 0xFFFF) < ((new - old) & 0xFFFF) else 0
-    return 1 - (used[0] & 1)
+        if ((new - event - 1) & 0xFFFF) >= ((new - old) & 0xFFFF):
+            return 0
+    elif used[0] & 1:
+        return 0
+    if s[23] == 4:
+        ptr32(s[20] | s[21] << 32)[0] = s[22]
+    else:
+        ptr16(s[20] | s[21] << 32)[0] = s[22]
+    return 1
 
 
 @micropython.viper
-def reap(st: int, fence) -> int:
-    """Take all used elements into the done list; how many.
+def reap(st: int, spins: int, fence) -> int:
+    """Take all used elements into the done list, looking up to `spins` times for one; how many.
 
     OVERRUN is added when the device broke a rule: words 16 and 17 hold the id and the length
     that it wrote (an id of all ones: used.idx itself); nothing from there on is taken.
@@ -189,10 +200,13 @@ def reap(st: int, fence) -> int:
     used = s[4] | s[5] << 32
     shadow = ptr32(s[6] | s[7] << 32)
     last = s[11]
-    ready = (int(ptr16(used)[1]) - last) & 0xFFFF
-    if ready == 0:
-        return 0
+    watch = ptr16(used)
+    while watch[1] == last:
+        spins -= 1
+        if spins <= 0:
+            return 0
     fence()
+    ready = (int(watch[1]) - last) & 0xFFFF
     if ready > s[14]:
         s[16] = 0xFFFFFFFF
         s[17] = ready

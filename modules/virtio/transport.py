@@ -16,7 +16,7 @@ A transport is an object with
     queue_max(index) -> entries, 0: no such queue; ValueError-free
     queue_setup(index, size, desc, avail, used)
     queue_stop(index)
-    notifier(index) -> callable without arguments that notifies the queue
+    notify_register(index) -> (address, value, width 2 or 4): the write that notifies the queue
     isr() -> 1 used buffers | 2 configuration  /  ack(bits) when they were handled
     config(off, width) / set_config(off, width, value)      width 1, 2 or 4 as the field has it
     generation() -> int, None where there is no counter

@@ -1,6 +1,7 @@
 """modules/virtio/blk against the strict disk: requests, splitting, many in flight, errors, the block protocol."""
 
 import struct
+import time
 
 import pytest
 from fake_blk import (
@@ -84,7 +85,7 @@ def test_completions_in_any_order(transport):
     device.manual = True
     pieces = [(i, bytearray(512)) for i in range(40)]
     req = disk.submit("r", 50, bytearray(512))
-    waiting = disk._start(0, pieces)
+    waiting = disk.engine.submit(0, pieces, 128)
     queue = device.queues[0]
     for i in range(len(queue.held)):
         chain = queue.held[(i * 7) % len(queue.held)]
@@ -110,7 +111,7 @@ def test_depth_limits_what_is_in_flight():
     disk.read_many([(i % 64, bytearray(512)) for i in range(100)], depth=8)
     assert max(most) == 8
     device.manual = True
-    req = disk._start(0, [(i, bytearray(512)) for i in range(20)], depth=3)
+    req = disk.engine.submit(0, [(i, bytearray(512)) for i in range(20)], 3)
     assert disk.vq.in_flight == 3
     device.manual = False
     device.work(device.queues[0])
@@ -161,7 +162,7 @@ def test_requests_nobody_waits_for_do_not_pile_up():
     disk, device = blk()
     for _ in range(1000):
         disk.submit("r", 0, bytearray(512))
-    assert len(disk._requests) <= 256
+    assert len(disk.engine.requests) <= 256
     disk.read(0, bytearray(512))
 
 
@@ -315,12 +316,12 @@ def test_device_that_never_answers_times_out_and_keeps_the_buffer(transport):
         disk.read(7, buf, timeout_ms=5)
     assert info.value.args == (110, "blk0: read sector 7: no answer in 5 ms")
     assert disk.vq.in_flight == 1
-    assert any(req.pieces[0][1] is buf for req in disk._requests.values())
+    assert any(req.pieces[0][1] is buf for req in disk.engine.requests.values())
     device.dead = False
     device.work(device.queues[0])
     disk.read(0, bytearray(512))
-    disk._sweep()
-    assert disk._requests == {}
+    disk.engine.sweep()
+    assert [req for req in disk.engine.requests.values() if req is not disk.engine._own] == []
 
 
 def test_timed_out_batch_does_not_disturb_the_next(transport):
@@ -335,21 +336,24 @@ def test_timed_out_batch_does_not_disturb_the_next(transport):
     disk.read_many(new)
     assert all(buf == device.disk[512 * s : 512 * s + 512] for s, buf in new)
     assert disk.vq.in_flight == 0
-    disk._sweep()
-    assert disk._requests == {}
+    disk.engine.sweep()
+    assert [req for req in disk.engine.requests.values() if req is not disk.engine._own] == []
 
 
 def test_ctrl_c_in_the_middle_leaves_a_working_disk(transport, monkeypatch):
     disk, device = blk(transport, queue=64)
     device.per_poll = 1
-    poll = disk.vq.poll
     device.dead = True
     pieces = [(i % 64, bytearray(512)) for i in range(200)]
-    monkeypatch.setattr(disk.vq, "poll", lambda deadline: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        disk.read_many(pieces)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "ticks_diff", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            disk.read_many(pieces)
     assert disk.vq.in_flight > 0
-    monkeypatch.setattr(disk.vq, "poll", poll)
     device.dead = False
     device.per_poll = None
     device.work(device.queues[0])

@@ -21,7 +21,7 @@ def _fresh():
 class Rig:
     """A queue without Virtqueue: the state block, and the device's view of the ring."""
 
-    def __init__(self, size, flags=0, align=4):
+    def __init__(self, size, flags=0, align=4, width=4):
         self.size = size
         avail, used, total = ring.layout(size, align)
         self.area = Area(total, max(16, align))
@@ -31,6 +31,8 @@ class Rig:
         self.st = self.state.addr
         struct.pack_into("<4Q", self.state.buf, 0, self.desc, self.avail, self.used, self.shadow.addr)
         struct.pack_into("<I", self.state.buf, 60, flags)
+        self.register = Area(16)
+        struct.pack_into("<QII", self.state.buf, 80, self.register.addr, 0xABCD, width)
         ring.init(self.st, size)
 
     def word(self, i):
@@ -71,7 +73,7 @@ class Rig:
         return ring.publish(self.st, riscv.fence)
 
     def reap(self):
-        return ring.reap(self.st, riscv.fence)
+        return ring.reap(self.st, 1, riscv.fence)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 256, 32768])
@@ -153,6 +155,15 @@ def test_publish_fences_before_and_after_the_index():
 
     ring.publish(rig.st, fence)
     assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_publish_writes_the_notify_register_at_its_width(width):
+    rig = Rig(4, width=width)
+    rig.register.buf[:] = b"\xff" * 16
+    rig.put()
+    rig.publish()
+    assert bytes(rig.register.buf) == (0xABCD).to_bytes(width, "little") + b"\xff" * (16 - width)
 
 
 def test_publish_without_anything_new_never_notifies():

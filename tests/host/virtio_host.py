@@ -4,8 +4,10 @@ import riscv
 from fake_blk import FakeBlk
 from fake_device import FakeMMIO, mask
 from shim.memory import memory
-from virtio import mmio
+from virtio import blkqueue, mmio, queue
 from virtio.blk import Blk
+
+blkqueue._SPINS = queue._SPINS = 20  # CPython is slow enough
 
 BASE = 0x1000_8000
 TRANSPORTS = ("mmio", "mmio-legacy")

@@ -22,7 +22,9 @@ def fence():
     fences[0] += 1
 
 
-def addr(buf):
+def addr(buf, writable=False):
+    if writable and memoryview(buf).readonly:
+        raise TypeError("object with buffer protocol required")
     return memory.addr(buf)
 
 

@@ -1,0 +1,434 @@
+"""One virtqueue of a disk: batches of reads and writes, posted as slots get free, and their ends."""
+
+import errno
+import struct
+import time
+
+import micropython
+import riscv
+from machine import mem32
+from micropython import const
+
+from . import blkring, ring
+from .dma import Area
+
+_IN = const(0)
+_OUT = const(1)
+
+_SLOTS = const(128)
+_TAGS = const(256)  # batches alive at a time
+_SPINS = const(20000)  # looks at used.idx in one viper call: a fraction of a millisecond
+_CHECK = const(63)  # after so many of them (plus 1) in vain, look at the status register
+_OVERRUN = const(0x10000)
+_TABLE = const(64)  # pieces that fit into the table kept for blocking calls
+
+_KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 11: "discard", 13: "write zeroes"}
+_STATUS = {1: "IOERR", 2: "UNSUPP", 0xFF: "no status written"}
+
+
+class Request:
+    """Reads or writes under way: one or more pieces, each a request of its own to the device."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.kind = 0
+        self.pieces = ()  # [(sector, buffer)], the reference that keeps the buffers
+        self.count = 0
+        self.table = None  # Area with the staged pieces
+        self.long = False  # some piece needs more than one segment
+        self.tag = 0
+        self.depth = 0
+        self.error = None
+        self.over = False
+
+    def __repr__(self):
+        state = "failed" if self.error is not None else "done" if self.over else "in flight"
+        name = self.engine.device.name
+        return "<%s %s, %d pieces: %s>" % (name, _KINDS[self.kind], self.count, state)
+
+    @property
+    def done(self):
+        """Whether all of it is finished; looks at the queue, never blocks."""
+        if not self.over:
+            self.engine.pump()
+            self.over = self.engine.left(self) == 0
+        return self.over
+
+    def wait(self, timeout_ms=5000):
+        """Wait for the end; raises what went wrong. timeout_ms: without any progress.
+
+        OSError: EIO, ETIMEDOUT (the buffers stay in use until the device answers or is reset).
+        """
+        if not self.over:
+            self.engine.finish(self, timeout_ms)
+        self.engine.forget(self)
+        if self.error is not None:
+            raise self.error
+
+
+class Engine:
+    """The request slots of a virtqueue, and what is under way in them."""
+
+    def __init__(self, device, vq):
+        """device: the Blk; vq: its queue, with everything still free."""
+        self.device = device
+        self.vq = vq
+        self.st = vq.st
+        self._make_slots(vq)
+        self.requests = {}  # tag -> Request
+        self._tags = list(range(_TAGS))
+        self._waiting = []  # requests with pieces that are not posted yet
+        self._feeding = False
+        self._own = None  # the Request of blocking calls, kept for the next one
+        self.segment = self.piece = self.top = 0
+
+    def _make_slots(self, vq):
+        """Take descriptors for the slots: three each, or one and an indirect table."""
+        size = vq.size
+        indirect = vq.indirect and size < 3 * 32
+        per_slot = 1 if indirect else 3
+        spare = min(1 if vq.indirect else 128, size // 4)
+        slots = min(_SLOTS, (size - spare) // per_slot) if indirect or size >= 16 else 0
+        records = (blkring.HEADER_SIZE + 4 * size + 15) & ~15
+        tags = records + blkring.RECORD_SIZE * size
+        self._memory = area = Area(tags + 8 * _TAGS)
+        self.bk = area.addr
+        self._records = records
+        struct.pack_into("<IIQQ", area.buf, 0, 0, indirect, area.addr + records, area.addr + tags)
+        if slots:
+            blkring.setup(vq.st, self.bk, ring.take(vq.st, slots * per_slot), slots)
+        self.slots = slots
+        self.longest = size if vq.indirect else vq.num_free  # descriptors of a chain beside them
+
+    def set_limits(self, capacity, block_size, segment, piece):
+        """capacity in sectors; segment, piece: most bytes of a data segment, of one request."""
+        self.block_size = block_size
+        self.segment = segment
+        self.piece = piece
+        self.set_capacity(capacity)
+
+    def set_capacity(self, sectors):
+        self.top = sectors
+        blkring.limits(self.bk, sectors, self.block_size, self.segment if self.slots else 0)
+
+    # -- starting ---------------------------------------------------------------------------
+
+    def run(self, kind, pieces, depth, timeout_ms):
+        """Do a batch and wait for it. ValueError and TypeError come before the device sees any of it."""
+        if not self.vq.live:
+            self.device.check()
+        req = self._own
+        self._own = None
+        if req is None:
+            req = self._request()
+            req.table = Area(blkring.PIECE_SIZE * _TABLE)
+        try:
+            self._start(req, kind, pieces, depth)
+            self.finish(req, timeout_ms)
+        except BaseException:
+            self._abandon(req)
+            raise
+        if req.error is not None:
+            self.forget(req)
+            raise req.error
+        req.pieces = ()
+        self._own = req
+
+    def submit(self, kind, pieces, depth):
+        """Start a batch; its Request."""
+        self.device.check()
+        req = self._request()
+        try:
+            self._start(req, kind, pieces, depth)
+        except BaseException:
+            self._abandon(req)
+            raise
+        return req
+
+    def _request(self):
+        """A new Request with a tag of its own. OSError(EAGAIN): too many are alive."""
+        if len(self._tags) < _TAGS // 2:
+            self.sweep()
+        if not self._tags:
+            raise OSError(errno.EAGAIN, "%s: %d requests in flight" % (self.device.name, _TAGS))
+        req = Request(self)
+        req.tag = self._tags.pop()
+        self.requests[req.tag] = req
+        return req
+
+    @micropython.native
+    def _start(self, req, kind, pieces, depth):
+        """Check the pieces, post what there is room for, notify."""
+        n = len(pieces)
+        bk = self.bk
+        tag = req.tag
+        blkring.begin(bk, tag, n)
+        table = req.table
+        if table is None or table.size < n * 24:
+            req.table = table = Area(n * 24)
+        req.kind = kind
+        req.pieces = pieces
+        req.count = n
+        req.depth = depth
+        bits = self._stage(table.addr, pieces, kind == 0)
+        if bits:
+            self._restage(req, bits)
+        elif not self._waiting and blkring.feed(self.st, bk, table.addr, min(n, depth), kind, tag) == n:
+            ring.publish(self.st, riscv.fence)
+            return
+        self._waiting.append(req)
+        self._feed()
+
+    @micropython.native
+    def _stage(self, table, pieces, reads):
+        """Write the table; the bits of blkring.stage() over all pieces."""
+        bk = self.bk
+        stage = blkring.stage
+        addr = riscv.addr
+        size = len
+        top = self.top
+        bits = 0
+        i = 0
+        for sector, buf in pieces:
+            bits |= 2 if sector > top else stage(bk, table, i, sector, addr(buf, reads), size(buf))
+            i += 1
+        return bits
+
+    def _restage(self, req, bits):
+        """Something is odd: say what the caller did wrong, or cut what is too long for one request."""
+        if bits & 3:
+            for sector, buf in req.pieces:
+                self.check(sector, len(buf))
+        pieces = []
+        most = self.piece
+        for sector, buf in req.pieces:
+            view = memoryview(buf)
+            for off in range(0, len(buf), most):
+                pieces.append((sector + off // 512, view[off : off + most]))
+        req.pieces = pieces
+        req.count = n = len(pieces)
+        req.table = Area(n * blkring.PIECE_SIZE)
+        req.long = self._stage(req.table.addr, pieces, req.kind == _IN) != 0
+        blkring.begin(self.bk, req.tag, n)
+
+    def check(self, sector, n):
+        """ValueError unless n bytes at sector are whole blocks of the disk."""
+        block = self.block_size
+        if n == 0 or n % block or sector * 512 % block:
+            raise ValueError("%d bytes at sector %d are not whole blocks" % (n, sector))
+        if sector < 0 or sector + n // 512 > self.top:
+            self.device.poll_config()  # it may have grown
+            if sector < 0 or sector + n // 512 > self.top:
+                raise ValueError("%s: sectors %d+%d of %d" % (self.device.name, sector, n // 512, self.top))
+
+    # -- posting ----------------------------------------------------------------------------
+
+    def _feed(self):
+        """Post what waits, in order, as far as there are slots, and notify once."""
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._waiting and self._feed_one(self._waiting[0]):
+                self._waiting.pop(0)
+        finally:
+            self._feeding = False
+        self.vq.notify()
+
+    def _feed_one(self, req):
+        """Post pieces of one request; True when none is left over."""
+        bk = self.bk
+        n = req.count
+        stop = min(n, req.depth + n - blkring.left(bk, req.tag))
+        if not req.long:
+            return blkring.feed(self.st, bk, req.table.addr, stop, req.kind, req.tag) == n
+        while True:
+            i = blkring.posted(bk, req.tag)
+            if i >= stop:
+                return i == n
+            sector, buf = req.pieces[i]
+            if self.slots and len(buf) <= self.segment:
+                if blkring.feed(self.st, bk, req.table.addr, i + 1, req.kind, req.tag) == i:
+                    return False
+            elif not self.chain(req, sector, *self._cut(req.kind, buf)):
+                return False
+
+    def _cut(self, kind, buf):
+        """(readable, writable) segments for a buffer that does not fit into one."""
+        addr = riscv.addr(buf)
+        most = self.segment
+        n = len(buf)
+        segments = [(addr + off, min(most, n - off)) for off in range(0, n, most)]
+        return (segments, []) if kind == _OUT else ([], segments)
+
+    def chain(self, req, sector, readable, writable):
+        """Put a request that fits no slot; False when the queue is full."""
+        area = Area(32)
+        struct.pack_into("<IIQ", area.buf, 0, req.kind, 0, sector)
+        area.buf[16] = 0xFF
+        readable = [(area.addr, 16)] + readable
+        writable = writable + [(area.addr + 16, 1)]
+        blkring.count(self.bk, req.tag, 1, 0)
+        try:
+            self.vq.add(readable, writable, (req, area))
+        except OSError as er:
+            blkring.count(self.bk, req.tag, -1, 0)
+            if er.errno == errno.EAGAIN:
+                return False
+            raise
+        return True
+
+    def command(self, kind, sector, readable, writable, timeout_ms):
+        """One request of another kind, waited for."""
+        req = self._request()
+        req.kind = kind
+        req.pieces = (readable, writable)
+        req.count = 1
+        blkring.begin(self.bk, req.tag, 1)
+        deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
+        try:
+            while not self.chain(req, sector, readable, writable):
+                if not self.vq.poll(deadline):
+                    self._timed_out(req, timeout_ms)
+                self.pump()
+            self.vq.notify()
+            self.finish(req, timeout_ms)
+        except BaseException:
+            self._abandon(req)
+            raise
+        self.forget(req)
+        if req.error is not None:
+            raise req.error
+
+    # -- finishing ---------------------------------------------------------------------------
+
+    def finish(self, req, timeout_ms):
+        """Wait until a request is over; a look every fraction of a millisecond, Ctrl-C in between."""
+        st = self.st
+        bk = self.bk
+        fence = riscv.fence
+        deadline = None
+        rounds = 0
+        if not self.vq.live:
+            self.left(req)
+        while True:
+            n = ring.reap(st, _SPINS, fence)
+            left = blkring.finish(st, bk, req.tag)
+            if left < 0 or n >= _OVERRUN:
+                left = self._settle(n, req)
+            if left == 0:
+                break
+            if n or deadline is None:
+                deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
+            elif time.ticks_diff(deadline, time.ticks_ms()) <= 0:
+                self._timed_out(req, timeout_ms)
+            if self._waiting and self._hungry(left):
+                self._feed()
+            rounds += 1
+            if rounds & _CHECK == 0:
+                self.device.check_status()
+        req.over = True
+
+    def _hungry(self, left):
+        """Whether posting is worth a notification: half of the slots, or of the depth, is free."""
+        req = self._waiting[0]
+        flying = blkring.posted(self.bk, req.tag) - req.count + blkring.left(self.bk, req.tag)
+        return flying * 2 <= req.depth or mem32[self.bk] * 2 >= self.slots
+
+    def pump(self):
+        """Take what the device has finished and post what waits. Never blocks."""
+        self.device.check()
+        n = ring.reap(self.st, 1, riscv.fence)
+        if blkring.finish(self.st, self.bk, 0) < 0 or n >= _OVERRUN:
+            self._settle(n, None)
+        if self._waiting:
+            self._feed()
+
+    def _settle(self, n, req):
+        """Go through what blkring.finish() left for Python; what is left of req."""
+        head = ring.first(self.st)
+        while head >= 0:
+            self._complete(head)
+            blkring.finish(self.st, self.bk, 0)
+            head = ring.first(self.st)
+        if n >= _OVERRUN:
+            self.vq.overrun()
+        return blkring.left(self.bk, req.tag) if req is not None else 0
+
+    def _complete(self, head):
+        """Finish a chain that is no slot, or whose request failed."""
+        vq = self.vq
+        st = self.st
+        used = ring.state(st, head)
+        slot = ring.fixed(st, head)
+        if slot:
+            at = self._records + blkring.RECORD_SIZE * head + blkring.HEADER
+            words = struct.unpack_from("<IIQIII", self._memory.buf, at)
+            req = self.requests.get(words[4])
+        else:
+            token = vq.token(head)
+            if token is None:
+                vq.release(head)
+                return
+            req, area = token
+            words = struct.unpack_from("<IIQI", area.buf, 0)
+        status = words[3] & 0xFF
+        short = used < ring.writable(st, head) and not self.device.transport.legacy
+        if (status or short) and req is not None and req.error is None:
+            req.error = self._error(words, status, used)
+        if slot:
+            blkring.retire(st, self.bk, head)
+        else:
+            vq.release(head)
+            blkring.count(self.bk, req.tag, 0, -1)
+
+    def _error(self, words, status, used):
+        what = _KINDS.get(words[0], "request")
+        if words[0] <= _OUT:
+            what += " sector %d" % words[2]
+            if len(words) > 5:
+                what += "+%d" % (words[5] // 512)
+        why = _STATUS.get(status) or "status %d" % status
+        if status == 0:
+            why = "only %d bytes written" % used
+        code = errno.EOPNOTSUPP if status == 2 else errno.EIO
+        return OSError(code, "%s: %s: %s" % (self.device.name, what, why))
+
+    def _timed_out(self, req, timeout_ms):
+        what = _KINDS[req.kind]
+        if req.kind <= _OUT:
+            what += " sector %d" % req.pieces[0][0]
+        self.device.check_status()
+        text = "%s: %s: no answer in %d ms" % (self.device.name, what, timeout_ms)
+        raise OSError(errno.ETIMEDOUT, text)
+
+    # -- accounts -------------------------------------------------------------------------------
+
+    def left(self, req):
+        """Pieces of a request that are not finished. OSError: the device was reset meanwhile."""
+        if not self.vq.live:
+            self.device.check()
+            raise OSError(errno.EIO, "%s: reset while the request was in flight" % self.device.name)
+        return blkring.left(self.bk, req.tag)
+
+    def forget(self, req):
+        """The tag is free for another request."""
+        if self.requests.get(req.tag) is req:
+            del self.requests[req.tag]
+            self._tags.append(req.tag)
+
+    def _abandon(self, req):
+        """Nobody will wait for it; it keeps its buffers until the device is done with them."""
+        if req in self._waiting:
+            self._waiting.remove(req)
+        if blkring.posted(self.bk, req.tag) == 0:
+            self.forget(req)
+
+    def sweep(self):
+        """Forget requests that are over though nobody waited for them to the end."""
+        self.pump()
+        idle = self.vq.in_flight == 0 and not self._waiting
+        for req in list(self.requests.values()):
+            if req is not self._own and (idle or blkring.left(self.bk, req.tag) == 0):
+                req.over = True
+                self.forget(req)
