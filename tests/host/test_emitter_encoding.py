@@ -165,7 +165,7 @@ BRANCH = (-4096, 4094, 2, True)
 CBRANCH = (-256, 254, 2, True)
 
 TABLE = {}
-for name in "add addw and div mul or rem sll slt sltu sra srl sub subw xor".split():
+for name in "add addw and div mul mulh or rem sll slt sltu sra srl sub subw xor".split():
     TABLE[name] = ((R, R, R), f"{name} {{0}}, {{1}}, {{2}}")
 for name in "addi addiw andi ori slti sltiu xori".split():
     TABLE[name] = ((R, R, I12), f"{name} {{0}}, {{1}}, {{2}}")

@@ -293,6 +293,14 @@ def test_loops(name, target):
 
 
 PYTHON_ONLY = {
+    "slices_beside_memory": "def f(x):\n try:\n  a = [1, 2, 3, 4]\n  b = [a[0:1], a[1:], a[:2], a[::2]]\n  for i in range(2):\n   c = a[i:3]\n   del a[3:]\n   a[0:1] = [x, i]\n except KeyError:\n  return None\n return a[1:3], b, c, [a[0:1] for i in range(2)]\n",
+    "delete_beside_memory": "class C: pass\ndef f(x):\n c = C()\n try:\n  for i in range(3):\n   c.a = i\n   d = {1: 2, i: x}\n   del c.a, d[1]\n  return d, hasattr(c, 'a')\n except IndexError:\n  return 5\n",
+    "many_operands": "def f(x):\n try:\n  return [x + 1, x - 2, x & 3, x | 4, x ^ 5, x * 6, x >> 7, x < 8, x + x, x - x, x is None, (x + 1) * (x - 1) + (x & 7) * (x | 1) - (x ^ (x + (x - (x * (x & (x + 3))))))]\n finally:\n  pass\n",
+    "objects_in_loops": "def f(x):\n r = []\n for i in range(3):\n  for j in [x, 2]:\n   a, b = b, a = i, j\n   r.append((a, b, i + j if i < 2 else i - j))\n   if j == 2 and i == 1: break\n  else: r.append(i)\n return r\n",
+    "chained": "def f(x):\n return 0 < x < 100, -5 <= x == x, x if 1 < x < 3 else -x, [y for y in range(3) if 0 < y <= 2 != x]\n",
+    "truth": "def f(x):\n r = []\n for v in (x, x - x, [], [0], '', 'a', 0.0, 1.5, None, True, False, {}, b'', x == x, x != x):\n  if v: r.append(1)\n  else: r.append(0)\n  if not v: r.append(2)\n  r.append(v and 3 or 4)\n  n = 0\n  while v:\n   n += 1\n   if n > 2: break\n  r.append(n)\n return r\n",
+    "overflow": "def f(x):\n a = x; r = []\n for i in range(5):\n  a = a + a; b = a - 1; c = -a - x; d = a * 3; e = b * c\n  r.append((a, b, c, d, e, a < b, b < c, c == -a - x, d >= e, e >> 3, a ^ b, a | c))\n return r\n",
+    "augmented": "def f(x):\n a = [1, 2, x]; b = x; c = x\n for i in range(3):\n  a[i] += 5; a[i] -= i; a[-1] *= 2\n  b += i; b -= 7; b &= 0xfff; b |= 16; b ^= 5; c >>= 1; c *= 2\n return a, b, c\n",
     "try_finally": "def f(x):\n r = []\n for i in range(3):\n  try:\n   r.append(i)\n   if i == x: continue\n   if i == x - 1: break\n   r.append(10 // (i - x + 2))\n  except ZeroDivisionError as e:\n   r.append('z')\n  finally:\n   r.append('f')\n return r\n",
     "return_in_finally": "def f(x):\n for i in range(3):\n  try:\n   if i == x: return i\n  finally:\n   if i == 1: return 'f'\n",
     "raise_again": "def f(x):\n try:\n  try:\n   raise ValueError(x)\n  except ValueError:\n   raise\n except ValueError as e:\n  return e.args\n",
