@@ -14,7 +14,7 @@ CC = os.environ.get("CROSS_COMPILE", "riscv64-unknown-elf-") + "gcc"
 OBJCOPY = CC.removesuffix("gcc") + "objcopy"
 FLAGS = ["-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany", "-O2", "-Wall", "-Wextra", "-ffreestanding", "-nostdlib"]
 FILE_SIZE = 64 * MIB
-APPEND = "earlycon=sbi console=ttyS0"
+APPEND = "earlycon console=ttyS0"
 EXTLINUX = f"default linux\nlabel linux\n    kernel /boot/linux\n    append {APPEND}\n"
 CLUSTER = 4096
 # name -> (bytes of data, clusters side by side): files whose pieces a reader cannot join
