@@ -278,9 +278,9 @@ class Device:
         source = self.transport.source
         if not source or on == self._irq_on:
             return
-        self._irq_on = on
         if on:
-            riscv.irq(source, self._irq_bound)
+            riscv.irq(source, self._irq_bound)  # raises without a PLIC: then nothing has changed
+        self._irq_on = on
         for queue in self.queues.values():
             queue.listen(on)
         if not on:

@@ -251,6 +251,32 @@ def test_ctrl_c_interrupts_reads_and_the_disk_goes_on(disk):
     assert disk.eval("d.vq.in_flight") == 0
 
 
+def test_interrupts_finish_requests_without_polling(disk):
+    """MMIO-37 MMIO-38 MMIO-39 SPLIT-UNOTIF-02 SPLIT-UNOTIF-04"""
+    disk.exec(
+        """
+import time
+from virtio import blkring
+seen = []
+pump = d.engine.pump
+def hook():
+    seen.append(1)
+    pump()
+d.on_interrupt = hook
+d.interrupts(True)
+bs = [bytearray(512) for _ in range(20)]
+qs = [d.submit('r', i, b) for i, b in enumerate(bs)]
+end = time.ticks_add(time.ticks_ms(), 5000)
+while any(blkring.left(d.engine.bk, q.tag) for q in qs) and time.ticks_diff(end, time.ticks_ms()) > 0:
+    pass
+"""
+    )
+    assert disk.eval("(d.vq.in_flight, len(seen) > 0, [b[0] for b in bs])") == (0, True, list(range(20)))
+    assert disk.eval("d.transport.isr()") == 0
+    disk.exec("d.interrupts(False)\nseen.clear()\nd.read_many([(i, bytearray(512)) for i in range(64)])")
+    assert disk.eval("seen") == []
+
+
 def test_looping_chain_needs_a_reset(guest, machine):
     """GEN-STATUS-04 GEN-OPER-02: QEMU gives the device up, and tells modern drivers; close and open mend it."""
     guest.allow = (*guest.allow, "Looped descriptor", "looped")
