@@ -50,7 +50,7 @@ static void touch(asm_rv64_t *as, unsigned rd) {
     as->touched |= 1u << rd;
 }
 
-static void set_last(asm_rv64_t *as, rv64_last_kind_t kind, size_t start, unsigned op, unsigned rd, unsigned rs1, unsigned rs2, int64_t imm) {
+void asm_rv64_set_last(asm_rv64_t *as, rv64_last_kind_t kind, size_t start, unsigned op, unsigned rd, unsigned rs1, unsigned rs2, int64_t imm) {
     if (as->base.suppress) {
         return;
     }
@@ -62,7 +62,7 @@ static void set_last(asm_rv64_t *as, rv64_last_kind_t kind, size_t start, unsign
 }
 
 // Whether the last operation is still the last thing in the code, and of this kind.
-static bool last_is(asm_rv64_t *as, rv64_last_kind_t kind) {
+bool asm_rv64_last_is(asm_rv64_t *as, rv64_last_kind_t kind) {
     return as->last.kind == kind && as->last.end == as->base.code_offset && !as->base.suppress && as->round > 0;
 }
 
@@ -74,8 +74,8 @@ static void forget_last(asm_rv64_t *as) {
     }
 }
 
-// Takes the last operation out of the code. The caller has made sure of last_is().
-static rv64_last_t undo_last(asm_rv64_t *as) {
+// Takes the last operation out of the code. The caller has made sure of asm_rv64_last_is().
+rv64_last_t asm_rv64_undo_last(asm_rv64_t *as) {
     rv64_last_t undone = as->last;
     as->base.code_offset = undone.start;
     as->last = as->before;
@@ -220,6 +220,9 @@ static void emit_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, uns
             break;
         case RV64_OP_MUL:
             emit32(as, rv64_mul(rd, rs1, rs2));
+            break;
+        case RV64_OP_MULH:
+            emit32(as, rv64_mulh(rd, rs1, rs2));
             break;
     }
 }
@@ -379,14 +382,14 @@ void asm_rv64_mv(asm_rv64_t *as, unsigned rd, unsigned rs) {
     }
     size_t start = as->base.code_offset;
     emit_addi(as, rd, rs, 0);
-    set_last(as, RV64_LAST_MV, start, 0, rd, rs, 0, 0);
+    asm_rv64_set_last(as, RV64_LAST_MV, start, 0, rd, rs, 0, 0);
 }
 
 // rd = imm
 void asm_rv64_li(asm_rv64_t *as, unsigned rd, int64_t imm) {
     size_t start = as->base.code_offset;
     emit_constant(as, rd, imm);
-    set_last(as, RV64_LAST_LI, start, 0, rd, 0, 0, imm);
+    asm_rv64_set_last(as, RV64_LAST_LI, start, 0, rd, 0, 0, imm);
 }
 
 // rd = rs1 <op> rs2
@@ -397,7 +400,7 @@ void asm_rv64_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, unsign
     }
     size_t start = as->base.code_offset;
     emit_op(as, op, rd, rs1, rs2);
-    set_last(as, RV64_LAST_OP, start, op, rd, rs1, rs2, 0);
+    asm_rv64_set_last(as, RV64_LAST_OP, start, op, rd, rs1, rs2, 0);
 }
 
 // rd = rs1 <op> imm, for any imm. Clobbers t1 if imm fits no instruction.
@@ -444,7 +447,7 @@ void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, in
         emit_constant(as, SCRATCH, imm);
         emit_op(as, op, rd, rs1, SCRATCH);
     }
-    set_last(as, RV64_LAST_OP_IMM, start, op, rd, rs1, 0, imm);
+    asm_rv64_set_last(as, RV64_LAST_OP_IMM, start, op, rd, rs1, 0, imm);
 }
 
 // rd = rs1 <cond> rs2 ? 1 : 0
@@ -477,7 +480,7 @@ void asm_rv64_set(asm_rv64_t *as, rv64_cond_t cond, unsigned rd, unsigned rs1, u
     if (cond == RV64_GE || cond == RV64_GEU) {
         emit32(as, rv64_xori(rd, rd, 1));
     }
-    set_last(as, RV64_LAST_SET, start, cond, rd, rs1, rs2, 0);
+    asm_rv64_set_last(as, RV64_LAST_SET, start, cond, rd, rs1, rs2, 0);
 }
 
 // Brings base + offset within reach of a 12-bit offset; may leave a base in t1.
@@ -498,7 +501,7 @@ void asm_rv64_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, in
     int64_t rest = offset;
     unsigned from = reach(as, base, &rest);
     emit_load(as, size, rd, from, rest);
-    set_last(as, RV64_LAST_LOAD, start, size, rd, base, 0, offset);
+    asm_rv64_set_last(as, RV64_LAST_LOAD, start, size, rd, base, 0, offset);
 }
 
 // Memory at base + offset = rs. Clobbers t1 if the offset is long.
@@ -518,7 +521,7 @@ typedef struct {
 // the address.
 static element_t fold_index(asm_rv64_t *as, unsigned size, unsigned index, bool dead) {
     element_t e = {index, size, 0};
-    while (dead && as->last.rd == e.index && last_is(as, RV64_LAST_OP_IMM)) {
+    while (dead && as->last.rd == e.index && asm_rv64_last_is(as, RV64_LAST_OP_IMM)) {
         int64_t imm = as->last.imm;
         if (as->last.op == RV64_OP_ADD && rv64_fits(imm, 12)) {
             e.offset = (int64_t)((uint64_t)e.offset + ((uint64_t)imm << e.shift));
@@ -529,7 +532,7 @@ static element_t fold_index(asm_rv64_t *as, unsigned size, unsigned index, bool 
         }
         // What was computed in place goes on being a temporary; else the source is somebody's.
         dead = as->last.rs1 == e.index;
-        e.index = undo_last(as).rs1;
+        e.index = asm_rv64_undo_last(as).rs1;
     }
     return e;
 }
@@ -563,7 +566,7 @@ void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned 
     size_t start = as->base.code_offset;
     unsigned from = element_addr(as, base, &e);
     emit_load(as, size, rd, from, e.offset);
-    set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, folded.index, folded.offset);
+    asm_rv64_set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, folded.index, folded.offset);
     as->last.shift = folded.shift;
 }
 
@@ -587,11 +590,11 @@ void asm_rv64_local_addr(asm_rv64_t *as, unsigned rd, size_t local) {
 }
 
 bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
-    if (as->last.rd != from || as->last.kind == RV64_LAST_NONE || as->last.kind == RV64_LAST_JUMP
-        || !last_is(as, as->last.kind)) {
+    if (as->last.rd != from || as->last.kind == RV64_LAST_NONE || as->last.kind >= RV64_LAST_JUMP
+        || !asm_rv64_last_is(as, as->last.kind)) {
         return false;
     }
-    rv64_last_t was = undo_last(as);
+    rv64_last_t was = asm_rv64_undo_last(as);
     switch (was.kind) {
         case RV64_LAST_OP:
             asm_rv64_op(as, was.op, to, was.rs1, was.rs2);
@@ -613,7 +616,7 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
             element_t e = {was.rs2, was.shift, was.imm};
             unsigned base = element_addr(as, was.rs1, &e);
             emit_load(as, was.op, to, base, e.offset);
-            set_last(as, was.kind, start, was.op, to, was.rs1, was.rs2, was.imm);
+            asm_rv64_set_last(as, was.kind, start, was.op, to, was.rs1, was.rs2, was.imm);
             as->last.shift = was.shift;
             break;
         }
@@ -675,7 +678,7 @@ void asm_rv64_jump(asm_rv64_t *as, size_t label) {
         check_displacement(displacement, 21);
         emit32(as, rv64_jal(RV64_ZERO, displacement));
     }
-    set_last(as, RV64_LAST_JUMP, start, 0, 0, 0, 0, (int64_t)label);
+    asm_rv64_set_last(as, RV64_LAST_JUMP, start, 0, 0, 0, 0, (int64_t)label);
 }
 
 // c.jr rs
@@ -741,11 +744,11 @@ void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs
 
 // Branches on a register, which is dead afterwards if it holds the result of the comparison or copy just before.
 void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t label) {
-    if (as->last.rd == rs && last_is(as, RV64_LAST_SET)) {
-        rv64_last_t set = undo_last(as);
+    if (as->last.rd == rs && asm_rv64_last_is(as, RV64_LAST_SET)) {
+        rv64_last_t set = asm_rv64_undo_last(as);
         asm_rv64_branch(as, nonzero ? set.op : set.op ^ 1, set.rs1, set.rs2, label);
-    } else if (as->last.rd == rs && last_is(as, RV64_LAST_MV)) {
-        asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, undo_last(as).rs1, RV64_ZERO, label);
+    } else if (as->last.rd == rs && asm_rv64_last_is(as, RV64_LAST_MV)) {
+        asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, asm_rv64_undo_last(as).rs1, RV64_ZERO, label);
     } else {
         asm_rv64_branch(as, nonzero ? RV64_NE : RV64_EQ, rs, RV64_ZERO, label);
     }
@@ -794,6 +797,11 @@ void asm_rv64_skip_end(asm_rv64_t *as, size_t skip) {
         c[0] |= (uint8_t)field;
         c[1] |= (uint8_t)(field >> 8);
     }
+    forget_last(as);
+}
+
+void asm_rv64_branch_back(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, size_t pos) {
+    emit_branch(as, cond, rs1, rs2, as->round == 2 ? (int64_t)pos - (int64_t)as->base.code_offset : 0);
     forget_last(as);
 }
 

@@ -221,6 +221,8 @@ static inline uint32_t rv64_xori(unsigned rd, unsigned rs1, int64_t imm) { retur
 static inline uint32_t rv64_div(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 4, 0x33, rd, rs1, rs2); }
 // 0000001 ..... ..... 000 ..... 0110011
 static inline uint32_t rv64_mul(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 0, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 001 ..... 0110011
+static inline uint32_t rv64_mulh(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 1, 0x33, rd, rs1, rs2); }
 // 0000001 ..... ..... 110 ..... 0110011
 static inline uint32_t rv64_rem(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 6, 0x33, rd, rs1, rs2); }
 
@@ -322,7 +324,7 @@ static inline uint16_t rv64_c_xor(unsigned rd, unsigned rs2) { return rv64_forma
 // Three-operand operations. RV64_OP_SLTI-like forms are chosen by asm_rv64_op_imm().
 typedef enum {
     RV64_OP_ADD, RV64_OP_SUB, RV64_OP_AND, RV64_OP_OR, RV64_OP_XOR,
-    RV64_OP_SLL, RV64_OP_SRL, RV64_OP_SRA, RV64_OP_SLT, RV64_OP_SLTU, RV64_OP_MUL,
+    RV64_OP_SLL, RV64_OP_SRL, RV64_OP_SRA, RV64_OP_SLT, RV64_OP_SLTU, RV64_OP_MUL, RV64_OP_MULH,
 } rv64_op_t;
 
 // Conditions, in pairs of opposites.
@@ -337,6 +339,7 @@ enum { RV64_B, RV64_H, RV64_W, RV64_D };
 typedef enum {
     RV64_LAST_NONE, RV64_LAST_OP, RV64_LAST_OP_IMM, RV64_LAST_LI, RV64_LAST_MV,
     RV64_LAST_LOAD, RV64_LAST_LOAD_INDEXED, RV64_LAST_SET, RV64_LAST_JUMP,
+    RV64_LAST_OBJ_COMPARE, // the emitter's: a comparison of objects whose result is an object
 } rv64_last_kind_t;
 
 // An operation that has been emitted: where it begins and ends, and what it was.
@@ -409,6 +412,13 @@ void asm_rv64_call_table(asm_rv64_t *as, size_t index);
 size_t asm_rv64_skip(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2);
 size_t asm_rv64_skip_always(asm_rv64_t *as);
 void asm_rv64_skip_end(asm_rv64_t *as, size_t skip);
+// And back to a place in the same operation.
+void asm_rv64_branch_back(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, size_t pos);
+
+// For an operation of the emitter's own, to be found and taken back by what follows it.
+void asm_rv64_set_last(asm_rv64_t *as, rv64_last_kind_t kind, size_t start, unsigned op, unsigned rd, unsigned rs1, unsigned rs2, int64_t imm);
+bool asm_rv64_last_is(asm_rv64_t *as, rv64_last_kind_t kind);
+rv64_last_t asm_rv64_undo_last(asm_rv64_t *as);
 
 // Makes the last operation leave its result in `to`, when it was in `from`; the caller knows that `from` is dead.
 bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);

@@ -25,6 +25,8 @@ static void assign_label(emit_t *emit, size_t label);
         } \
     } while (0)
 
+static bool hook_need_reg_call(emit_t *emit);
+static bool hook_jump_helper(emit_t *emit, bool cond, mp_uint_t label, bool pop);
 static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src);
 static bool hook_mov_reg_state(emit_t *emit, int reg_dest, int local_num);
 static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num);
@@ -49,7 +51,7 @@ static bool hook_return_value(emit_t *emit);
 #define NUM_REG_LOCALS (10)
 
 static void enter_function(emit_t *emit, size_t num_locals);
-#define ASM_ENTRY(as, num_locals, ...) enter_function(emit, num_locals)
+#define ASM_ENTRY(as, num_locals, name) enter_function(emit, num_locals)
 
 static void load_viper_args(emit_t *emit);
 #define EMIT_NATIVE_LOAD_VIPER_ARGS(emit) load_viper_args(emit)
@@ -166,6 +168,54 @@ static unsigned pop_value(emit_t *emit, uint32_t busy) {
         vtype_kind_t vtype;
         emit_access_stack(emit, 1, &vtype, reg);
     }
+    adjust_stack(emit, -1);
+    return reg;
+}
+
+// Values in registers of the mask go to their slots, but for the top `keep`.
+static void spill_below(emit_t *emit, uint32_t mask, int keep) {
+    for (int i = 0; i < emit->stack_size - keep; ++i) {
+        stack_info_t *si = &emit->stack_info[i];
+        if (si->kind == STACK_REG && (mask & 1u << si->data.u_reg)) {
+            si->kind = STACK_VALUE;
+            emit_native_mov_state_reg(emit, emit->stack_start + i, si->data.u_reg);
+        }
+    }
+}
+
+// All values go to their slots, but for the top `keep`. Clobbers a5.
+static void settle_below(emit_t *emit, int keep) {
+    spill_below(emit, ~0u, keep);
+    for (int i = 0; i < emit->stack_size - keep; ++i) {
+        stack_info_t *si = &emit->stack_info[i];
+        if (si->kind == STACK_IMM) {
+            si->kind = STACK_VALUE;
+            si->vtype = load_reg_stack_imm(emit, REG_TEMP1, si, false);
+            emit_native_mov_state_reg(emit, emit->stack_start + i, REG_TEMP1);
+        }
+    }
+}
+
+// What functions give back as they found it.
+#define SAVED_REGISTERS (1u << RV64_S0 | 1u << RV64_S1 | 0x3ffu << RV64_S2)
+
+static void spill_for_call(emit_t *emit, int keep) {
+    spill_below(emit, ~SAVED_REGISTERS, keep);
+}
+
+static bool hook_need_reg_call(emit_t *emit) {
+    spill_for_call(emit, 0);
+    return true;
+}
+
+// Pops an object into a register, which must only be read.
+static unsigned pop_object(emit_t *emit, uint32_t busy) {
+    stack_info_t *si = peek_stack(emit, 0);
+    if (si->kind != STACK_IMM) {
+        return pop_value(emit, busy);
+    }
+    unsigned reg = free_temporary(emit, busy);
+    load_reg_stack_imm(emit, reg, peek_stack(emit, 0), true);
     adjust_stack(emit, -1);
     return reg;
 }
@@ -575,34 +625,273 @@ static bool find_op(mp_binary_op_t op, bool is_unsigned, rv64_op_t *found) {
     }
 }
 
-static void int_compare(emit_t *emit, mp_binary_op_t op, bool is_unsigned) {
-    unsigned rhs = pop_value(emit, 0);
-    unsigned lhs = pop_value(emit, 1u << rhs);
-    rv64_cond_t cond = RV64_EQ;
+// The condition of a comparison, and whether it is between the operands the other way round.
+static rv64_cond_t find_cond(mp_binary_op_t op, bool is_unsigned, bool *swap) {
+    *swap = op == MP_BINARY_OP_MORE || op == MP_BINARY_OP_LESS_EQUAL;
     switch (op) {
         case MP_BINARY_OP_EQUAL:
-            cond = RV64_EQ;
-            break;
+        case MP_BINARY_OP_IS:
+            return RV64_EQ;
         case MP_BINARY_OP_NOT_EQUAL:
-            cond = RV64_NE;
-            break;
+        case MP_BINARY_OP_IS_NOT:
+            return RV64_NE;
         case MP_BINARY_OP_LESS:
         case MP_BINARY_OP_MORE:
-            cond = is_unsigned ? RV64_LTU : RV64_LT;
-            break;
+            return is_unsigned ? RV64_LTU : RV64_LT;
         default:
-            cond = is_unsigned ? RV64_GEU : RV64_GE;
+            return is_unsigned ? RV64_GEU : RV64_GE;
+    }
+}
+
+static void emit_compare(emit_t *emit, mp_binary_op_t op, bool is_unsigned, unsigned rd, unsigned lhs, unsigned rhs) {
+    bool swap;
+    rv64_cond_t cond = find_cond(op, is_unsigned, &swap);
+    asm_rv64_set(emit->as, cond, rd, swap ? rhs : lhs, swap ? lhs : rhs);
+}
+
+static void int_compare(emit_t *emit, mp_binary_op_t op, bool is_unsigned) {
+    // The result goes where a conditional jump looks for it.
+    spill_below(emit, 1u << REG_RET, 2);
+    unsigned rhs = pop_value(emit, 0);
+    unsigned lhs = pop_value(emit, 1u << rhs);
+    emit_compare(emit, op, is_unsigned, REG_RET, lhs, rhs);
+    emit_post_push_reg(emit, VTYPE_BOOL, REG_RET);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Operations on objects, which are done here if both are small integers, and by the runtime if not.
+// A small integer n is the word 2 n + 1, and no other object is odd.
+
+#if MICROPY_OBJ_REPR == MICROPY_OBJ_REPR_A
+#define HAVE_SMALL_INT_PATHS (1)
+#else
+#define HAVE_SMALL_INT_PATHS (0)
+#endif
+
+static bool is_comparison(mp_binary_op_t op) {
+    return MP_BINARY_OP_LESS <= op && op <= MP_BINARY_OP_NOT_EQUAL;
+}
+
+// a0 = binary_op(op, lhs, rhs), where rhs may be a constant small integer
+static void call_binary_op(emit_t *emit, mp_binary_op_t op, unsigned lhs, unsigned rhs, bool constant, mp_int_t imm) {
+    asm_rv64_t *as = emit->as;
+    if (constant) {
+        asm_rv64_mv(as, REG_ARG_2, lhs);
+        asm_rv64_li(as, REG_ARG_3, (mp_int_t)((mp_uint_t)imm << 1 | 1));
+    } else if (rhs == REG_ARG_2) {
+        asm_rv64_mv(as, REG_TEMP0, rhs);
+        asm_rv64_mv(as, REG_ARG_2, lhs);
+        asm_rv64_mv(as, REG_ARG_3, REG_TEMP0);
+    } else {
+        asm_rv64_mv(as, REG_ARG_2, lhs);
+        asm_rv64_mv(as, REG_ARG_3, rhs);
+    }
+    asm_rv64_li(as, REG_ARG_1, op);
+    asm_rv64_call_table(as, MP_F_BINARY_OP);
+}
+
+// a5 = whether the operands are small integers: not zero if so
+static void test_small_ints(emit_t *emit, unsigned lhs, unsigned rhs, bool constant) {
+    if (constant || lhs == rhs) {
+        asm_rv64_op_imm(emit->as, RV64_OP_AND, REG_TEMP1, lhs, 1);
+    } else {
+        asm_rv64_op(emit->as, RV64_OP_AND, REG_TEMP1, lhs, rhs);
+        asm_rv64_op_imm(emit->as, RV64_OP_AND, REG_TEMP1, REG_TEMP1, 1);
+    }
+}
+
+// rd = lhs <op> rhs, as objects. rd is neither lhs nor rhs. Clobbers a0 to a5, t1 and t2.
+//     test; bnez a5, 2f; 1: rd = binary_op(op, lhs, rhs); j 3f; 2: fast, which goes to 1 on overflow; 3:
+static void obj_arithmetic(emit_t *emit, mp_binary_op_t op, rv64_op_t found, unsigned rd, unsigned lhs, unsigned rhs, bool constant, mp_int_t imm) {
+    asm_rv64_t *as = emit->as;
+    mp_int_t twice = (mp_int_t)((mp_uint_t)imm << 1);
+    if (found == RV64_OP_AND) {
+        // The result is odd if both operands are.
+        if (constant) {
+            asm_rv64_op_imm(as, RV64_OP_AND, rd, lhs, twice | 1);
+        } else {
+            asm_rv64_op(as, RV64_OP_AND, rd, lhs, rhs);
+        }
+        asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, rd, 1);
+    } else {
+        test_small_ints(emit, lhs, rhs, constant);
+    }
+    size_t fast = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+    size_t slow = mp_asm_base_get_code_pos(&as->base);
+    call_binary_op(emit, op, lhs, rhs, constant, imm);
+    asm_rv64_mv(as, rd, REG_RET);
+    if (found == RV64_OP_AND) {
+        asm_rv64_skip_end(as, fast);
+        return;
+    }
+    size_t done = asm_rv64_skip_always(as);
+    asm_rv64_skip_end(as, fast);
+    switch (found) {
+        case RV64_OP_ADD:
+            if (constant) {
+                // An overflow moves the sum the wrong way.
+                asm_rv64_op_imm(as, RV64_OP_ADD, rd, lhs, twice);
+                asm_rv64_branch_back(as, RV64_LT, twice < 0 ? lhs : rd, twice < 0 ? rd : lhs, slow);
+            } else {
+                asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, lhs, -1);
+                asm_rv64_op(as, RV64_OP_ADD, rd, REG_TEMP0, rhs);
+                asm_rv64_op_imm(as, RV64_OP_SLT, REG_TEMP1, rhs, 0);
+                asm_rv64_op(as, RV64_OP_SLT, REG_TEMP0, rd, REG_TEMP0);
+                asm_rv64_branch_back(as, RV64_NE, REG_TEMP0, REG_TEMP1, slow);
+            }
+            break;
+        case RV64_OP_SUB:
+            if (constant) {
+                asm_rv64_op_imm(as, RV64_OP_ADD, rd, lhs, -twice);
+                asm_rv64_branch_back(as, RV64_LT, twice < 0 ? rd : lhs, twice < 0 ? lhs : rd, slow);
+                break;
+            }
+            asm_rv64_op(as, RV64_OP_SUB, rd, lhs, rhs);
+            asm_rv64_op(as, RV64_OP_SLT, REG_TEMP0, RV64_ZERO, rhs);
+            asm_rv64_op(as, RV64_OP_SLT, REG_TEMP1, rd, lhs);
+            asm_rv64_branch_back(as, RV64_NE, REG_TEMP0, REG_TEMP1, slow);
+            asm_rv64_op_imm(as, RV64_OP_ADD, rd, rd, 1);
+            break;
+        case RV64_OP_MUL:
+            asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, lhs, -1);
+            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, rhs, 1);
+            asm_rv64_op(as, RV64_OP_MUL, rd, REG_TEMP0, REG_TEMP1);
+            asm_rv64_op(as, RV64_OP_MULH, REG_TEMP0, REG_TEMP0, REG_TEMP1);
+            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, rd, 63);
+            asm_rv64_branch_back(as, RV64_NE, REG_TEMP0, REG_TEMP1, slow);
+            asm_rv64_op_imm(as, RV64_OP_ADD, rd, rd, 1);
+            break;
+        case RV64_OP_OR:
+            if (constant) {
+                asm_rv64_op_imm(as, RV64_OP_OR, rd, lhs, twice);
+            } else {
+                asm_rv64_op(as, RV64_OP_OR, rd, lhs, rhs);
+            }
+            break;
+        case RV64_OP_XOR:
+            if (constant) {
+                asm_rv64_op_imm(as, RV64_OP_XOR, rd, lhs, twice);
+            } else {
+                asm_rv64_op(as, RV64_OP_XOR, rd, lhs, rhs);
+                asm_rv64_op_imm(as, RV64_OP_ADD, rd, rd, 1);
+            }
+            break;
+        default: // a right shift by a constant
+            asm_rv64_op_imm(as, RV64_OP_SRA, rd, lhs, imm);
+            asm_rv64_op_imm(as, RV64_OP_OR, rd, rd, 1);
             break;
     }
-    if (op == MP_BINARY_OP_MORE || op == MP_BINARY_OP_LESS_EQUAL) {
-        unsigned swap = lhs;
-        lhs = rhs;
-        rhs = swap;
+    asm_rv64_skip_end(as, done);
+}
+
+// rd = False or True of the 0 or 1 in a5
+static void load_bool(emit_t *emit, unsigned rd) {
+    asm_rv64_op_imm(emit->as, RV64_OP_SLL, REG_TEMP1, REG_TEMP1, 3);
+    asm_rv64_op(emit->as, RV64_OP_ADD, REG_TEMP1, REG_TEMP1, REG_FUN_TABLE);
+    asm_rv64_load(emit->as, RV64_D, rd, REG_TEMP1, MP_F_CONST_FALSE_OBJ * 8);
+}
+
+// rd = lhs <op> rhs as an object, or if `truth`, whether it is true: zero or not.
+static void obj_compare(emit_t *emit, mp_binary_op_t op, unsigned rd, unsigned lhs, unsigned rhs, bool truth) {
+    asm_rv64_t *as = emit->as;
+    if (op == MP_BINARY_OP_IS || op == MP_BINARY_OP_IS_NOT) {
+        emit_compare(emit, op, false, truth ? rd : REG_TEMP1, lhs, rhs);
+        if (!truth) {
+            load_bool(emit, rd);
+        }
+        return;
     }
-    // The result goes where a conditional jump looks for it.
-    need_reg_single(emit, REG_RET, 0);
-    asm_rv64_set(emit->as, cond, REG_RET, lhs, rhs);
-    emit_post_push_reg(emit, VTYPE_BOOL, REG_RET);
+    test_small_ints(emit, lhs, rhs, false);
+    size_t fast = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+    call_binary_op(emit, op, lhs, rhs, false, 0);
+    if (truth) {
+        asm_rv64_call_table(as, MP_F_OBJ_IS_TRUE);
+    }
+    asm_rv64_mv(as, rd, REG_RET);
+    size_t done = asm_rv64_skip_always(as);
+    asm_rv64_skip_end(as, fast);
+    emit_compare(emit, op, false, truth ? rd : REG_TEMP1, lhs, rhs);
+    if (!truth) {
+        load_bool(emit, rd);
+    }
+    asm_rv64_skip_end(as, done);
+}
+
+static bool obj_binary_op(emit_t *emit, mp_binary_op_t op) {
+    mp_binary_op_t plain = op;
+    if (MP_BINARY_OP_INPLACE_OR <= op && op <= MP_BINARY_OP_INPLACE_POWER) {
+        plain += MP_BINARY_OP_OR - MP_BINARY_OP_INPLACE_OR;
+    }
+    if (is_comparison(op) || op == MP_BINARY_OP_IS || op == MP_BINARY_OP_IS_NOT) {
+        spill_for_call(emit, 2);
+        unsigned rhs = pop_object(emit, 0);
+        unsigned lhs = pop_object(emit, 1u << rhs);
+        unsigned rd = free_temporary(emit, 1u << lhs | 1u << rhs);
+        size_t start = mp_asm_base_get_code_pos(&emit->as->base);
+        obj_compare(emit, op, rd, lhs, rhs, false);
+        asm_rv64_set_last(emit->as, RV64_LAST_OBJ_COMPARE, start, op, rd, lhs, rhs, 0);
+        emit_post_push_reg(emit, VTYPE_PYOBJ, rd);
+        return true;
+    }
+    rv64_op_t found;
+    stack_info_t *top = peek_stack(emit, 0);
+    bool constant = top->kind == STACK_IMM && top->vtype == VTYPE_INT && MP_SMALL_INT_FITS(top->data.u_imm);
+    mp_int_t imm = constant ? top->data.u_imm : 0;
+    if (!find_op(plain, false, &found) || found == RV64_OP_SLL) {
+        return false;
+    }
+    if (found == RV64_OP_SRA && (!constant || imm < 0 || imm > 62)) {
+        return false;
+    }
+    if (found == RV64_OP_MUL) {
+        constant = false;
+    } else if (found == RV64_OP_SUB && imm == MP_SMALL_INT_MIN) {
+        return false;
+    }
+    spill_for_call(emit, 2);
+    unsigned rhs = RV64_ZERO;
+    if (constant) {
+        adjust_stack(emit, -1);
+    } else {
+        rhs = pop_object(emit, 0);
+    }
+    unsigned lhs = pop_object(emit, 1u << rhs);
+    unsigned rd = free_temporary(emit, 1u << lhs | 1u << rhs);
+    obj_arithmetic(emit, op, found, rd, lhs, rhs, constant, imm);
+    emit_post_push_reg(emit, VTYPE_PYOBJ, rd);
+    return true;
+}
+
+// a5 = whether an object is true: zero or not
+static void obj_truth(emit_t *emit, unsigned value) {
+    asm_rv64_t *as = emit->as;
+    asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, value, 1);
+    size_t fast = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+    asm_rv64_mv(as, REG_ARG_1, value);
+    asm_rv64_call_table(as, MP_F_OBJ_IS_TRUE);
+    asm_rv64_mv(as, REG_TEMP1, REG_RET);
+    size_t done = asm_rv64_skip_always(as);
+    asm_rv64_skip_end(as, fast);
+    asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP1, value, -1);
+    asm_rv64_skip_end(as, done);
+}
+
+static bool hook_jump_helper(emit_t *emit, bool cond, mp_uint_t label, bool pop) {
+    asm_rv64_t *as = emit->as;
+    if (!HAVE_SMALL_INT_PATHS || !pop || peek_vtype(emit, 0) != VTYPE_PYOBJ || peek_stack(emit, 0)->kind == STACK_IMM) {
+        return false;
+    }
+    spill_for_call(emit, 1);
+    settle_below(emit, 1);
+    unsigned value = pop_object(emit, 0);
+    if (as->last.rd == value && asm_rv64_last_is(as, RV64_LAST_OBJ_COMPARE)) {
+        rv64_last_t compare = asm_rv64_undo_last(as);
+        obj_compare(emit, compare.op, REG_TEMP1, compare.rs1, compare.rs2, true);
+    } else {
+        obj_truth(emit, value);
+    }
+    asm_rv64_branch_zero(as, cond, REG_TEMP1, label);
+    return true;
 }
 
 static bool hook_unary_op(emit_t *emit, mp_unary_op_t op) {
@@ -624,13 +913,16 @@ static bool hook_unary_op(emit_t *emit, mp_unary_op_t op) {
 static bool hook_binary_op(emit_t *emit, mp_binary_op_t op) {
     vtype_kind_t vtype_lhs = peek_vtype(emit, 1);
     vtype_kind_t vtype_rhs = peek_vtype(emit, 0);
+    if (HAVE_SMALL_INT_PATHS && vtype_lhs == VTYPE_PYOBJ && vtype_rhs == VTYPE_PYOBJ) {
+        return obj_binary_op(emit, op);
+    }
     if (!is_int(vtype_lhs) || !is_int(vtype_rhs)) {
         return false;
     }
     if (MP_BINARY_OP_INPLACE_OR <= op && op <= MP_BINARY_OP_INPLACE_POWER) {
         op += MP_BINARY_OP_OR - MP_BINARY_OP_INPLACE_OR;
     }
-    if (MP_BINARY_OP_LESS <= op && op <= MP_BINARY_OP_NOT_EQUAL) {
+    if (is_comparison(op)) {
         if (vtype_lhs != vtype_rhs) {
             EMIT_NATIVE_VIPER_TYPE_ERROR(emit, MP_ERROR_TEXT("comparison of int and uint"));
         }
