@@ -163,6 +163,15 @@ class Port(io.IOBase):
             self._stalled = not self._free
         return bool(self._free)
 
+    def _may_write(self):
+        # Whether write() would take something; if not, the device interrupts when it will.
+        self._reclaim()
+        if not self._free and self._transmitq.listen(True):
+            self._reclaim()
+        if self._free:
+            self._transmitq.listen(False)
+        return bool(self._free)
+
     def write(self, buf):
         """Send buf, which is copied. How many bytes were taken, or None when none could be."""
         view = memoryview(buf)
@@ -197,10 +206,8 @@ class Port(io.IOBase):
             ready = 0
             if arg & _POLL_RD and self.any():
                 ready |= _POLL_RD
-            if arg & _POLL_WR:
-                self._reclaim()
-                if self._free:
-                    ready |= _POLL_WR
+            if arg & _POLL_WR and self._may_write():
+                ready |= _POLL_WR
             return ready
         if request == _IOCTL_FLUSH:
             self.flush()
@@ -231,7 +238,12 @@ class Console(Device):
         self.port = Port(self, self.queue(_RECEIVEQ), self.queue(_TRANSMITQ), self.BUFFERS)
 
     def ready(self):
-        self.port._receiveq.notify()
+        self.queues[_RECEIVEQ].notify()
+        try:
+            self.interrupts(True)
+        except OSError:
+            pass  # no interrupt controller that we know: whoever waits has to poll
+        self.queues[_TRANSMITQ].listen(False)  # what was sent need not interrupt
 
     def remove(self):
         self.repl(False)
@@ -259,8 +271,6 @@ class Console(Device):
         if on == self._on_repl:
             return
         self._on_repl = on
-        self.interrupts(on)
-        self.queues[_TRANSMITQ].listen(False)  # what was sent need not interrupt
         os.dupterm(self.port if on else None)
 
     def on_interrupt(self):

@@ -314,6 +314,11 @@ def test_console_poll(attach):
     model.stuck = True
     port.write(bytes(10_000))
     assert port.ioctl(3, select.POLLOUT) == 0
+    before = model.interrupts
+    model.stuck = False
+    model.work(model.queues[1])
+    assert model.interrupts > before  # the device was asked to tell
+    assert port.ioctl(3, select.POLLOUT) == select.POLLOUT
     assert port.ioctl(4, 0) == 0
     assert port.ioctl(99, 0) < 0
     device.close()

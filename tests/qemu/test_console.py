@@ -3,6 +3,7 @@
 import random
 import re
 import socket
+import time
 
 import pytest
 
@@ -152,6 +153,24 @@ def test_select_sees_input_and_room(console, line):
     assert console.eval("[e for _, e in q.poll(50)]") == [4]
     console.exec("d.close()")
     assert console.eval("[e for _, e in q.poll(50)]") == [0x20]
+
+
+@pytest.mark.parametrize("wait", ["q.poll()", "q.poll(60000)", "asyncio.run(main())"])
+def test_a_wait_ends_with_the_first_byte(console, line, wait):
+    """Nothing else wakes the guest: the device has to interrupt."""
+    console.exec(
+        "import select, asyncio\n"
+        "q = select.poll()\n"
+        "q.register(p, select.POLLIN)\n"
+        "async def main():\n"
+        "    return await asyncio.StreamReader(p).readline()\n"
+    )
+    for _ in range(3):
+        console.begin(f"print('go')\nprint(bool({wait}))\np.read()")
+        console.expect_text("go")
+        time.sleep(0.1)  # until it sleeps; shorter or longer, it must wake
+        line.send(b"x\n")
+        assert console.end() == ("\nTrue\n", "")
 
 
 def test_asyncio_reads_lines_while_other_tasks_run(console, line):
