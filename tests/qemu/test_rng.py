@@ -64,3 +64,9 @@ def test_urandom_without_virtio_rng_uses_the_next_best_and_says_which(new_guest)
 def test_urandom_of_zero_and_negative_lengths(guest):
     assert guest.eval("__import__('os').urandom(0)") == b""
     guest.exec("import os\ntry:\n    os.urandom(-1)\nexcept ValueError:\n    pass\nelse:\n    raise OSError")
+
+
+def test_urandom_uses_zkr_where_the_cpu_has_it(new_guest):
+    guest = new_guest(extra=["-cpu", "rv64,zkr=true"])
+    guest.wait_prompt()
+    assert guest.eval("__import__('riscv').entropy_source()") == "zkr"
