@@ -34,23 +34,26 @@ if [ "${1-}" = bench ]; then
 fi
 [ -n "$missing" ] || exit 0
 
+if ! command -v apt-get >/dev/null; then
+    echo "setup: no apt-get here; install what these Debian packages hold:$missing" >&2
+    exit 1
+fi
 if [ "$(id -u)" = 0 ]; then
     root=
 elif command -v sudo >/dev/null; then
     root=sudo
 else
-    echo "setup: run this as root, then try again: apt-get install$missing" >&2
-    exit 1
+    root=none
 fi
-if ! command -v apt-get >/dev/null; then
-    echo "setup: no apt-get here; install what these Debian packages hold:$missing" >&2
-    exit 1
-fi
-echo "  install $missing"
-$root apt-get update -qq
+[ "$root" = none ] || $root apt-get update -qq
 # Debian 12 has QEMU for RISC-V in qemu-system-misc
 if ! apt-cache show qemu-system-riscv 2>/dev/null | grep -q '^Filename:'; then
     missing=$(echo "$missing" | sed 's/qemu-system-riscv/qemu-system-misc/')
 fi
+if [ "$root" = none ]; then
+    echo "setup: run this as root, then try again: apt-get install$missing" >&2
+    exit 1
+fi
+echo "  install $missing"
 # shellcheck disable=SC2086
 $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
