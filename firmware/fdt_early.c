@@ -54,7 +54,7 @@ static uint32_t prop_u32(const prop_t *p, uint32_t otherwise) {
 static bool prop_has(const prop_t *p, const char *text) {
     uint32_t n = strlen(text) + 1;
     for (uint32_t i = 0; i + n <= p->len;) {
-        if (memcmp(p->data + i, text, n) == 0) {
+        if (p->data[i] == (uint8_t)*text && memcmp(p->data + i, text, n) == 0) {
             return true;
         }
         while (i < p->len && p->data[i] != 0) {
@@ -171,7 +171,7 @@ static void property(node_t *node, const char *name, prop_t p) {
         { "status", offsetof(node_t, status) },
     };
     for (size_t i = 0; i < sizeof(keep) / sizeof(keep[0]); ++i) {
-        if (strcmp(name, keep[i].name) == 0) {
+        if (name[0] == keep[i].name[0] && strcmp(name, keep[i].name) == 0) {
             *(prop_t *)((char *)node + keep[i].off) = p;
             return;
         }
