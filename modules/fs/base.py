@@ -22,7 +22,7 @@ class Volume:
     """Base of Ext4 and Fat, which bring
 
     type, label, uuid, note; _lookup(path, follow) -> node with .mode and .size;
-    _read_node(node, off, view); _entries(node) -> (name, mode, inode, size); _stat(node); _statvfs().
+    _read_node(node, off, view); _entries(node) -> (name, type, inode, size); _stat(node); _statvfs().
     """
 
     type = "?"
@@ -122,11 +122,12 @@ class Volume:
         as_bytes = not isinstance(path, str)
         if as_bytes:
             path = str(path, "utf-8")
-        return self._listing(self._dir(path), as_bytes)
+        entries = self._entries(self._dir(path))
+        return self._encoded(entries) if as_bytes else entries
 
-    def _listing(self, node, as_bytes):
-        for name, mode, inode, size in self._entries(node):
-            yield (name.encode() if as_bytes else name, mode & S_IFMT, inode, size)
+    def _encoded(self, entries):
+        for name, kind, inode, size in entries:
+            yield name.encode(), kind, inode, size
 
     def listdir(self, path=""):
         """The names in a directory."""

@@ -61,6 +61,11 @@ class Blocks:
         self.read([(off, view)])
         return view
 
+    def line(self, off):
+        """(first byte offset, bytes) of the cached line that holds byte off."""
+        start = off - off % self._line
+        return start, self._lines.get(start) or self._fill(start)
+
     def drop(self):
         """Forget everything cached."""
         self._lines = {}

@@ -1,19 +1,17 @@
-"""ext2, ext3 and ext4, read-only: superblock, group descriptors, inodes, directories, path walk."""
+"""ext2, ext3 and ext4, read-only: superblock, group descriptors, inodes, path walk."""
 
 from binascii import hexlify
-from errno import EIO, ENOENT, EOPNOTSUPP
+from errno import EIO, EINVAL, EOPNOTSUPP
 from struct import pack, pack_into, unpack_from
 
-import micropython
 from micropython import const
 
-from fs import extmap
+from fs import extdir, extmap
 from fs.blocks import Blocks
 from fs.crc import crc16, crc32c
 from fs.base import S_IFDIR, S_IFLNK, S_IFMT, Volume, local_time, text
 
 _ENOTDIR = const(20)
-_ENAMETOOLONG = const(36)
 _ELOOP = const(40)
 
 _SB_OFF = const(1024)
@@ -22,7 +20,6 @@ _SB_MAGIC = const(0xEF53)
 _SB_CHECKSUM = const(0x3FC)
 _ROOT_INO = const(2)
 
-_INCOMPAT_FILETYPE = const(0x2)
 _INCOMPAT_RECOVER = const(0x4)
 _INCOMPAT_META_BG = const(0x10)
 _INCOMPAT_64BIT = const(0x80)
@@ -43,42 +40,13 @@ _COMPAT_SPARSE_SUPER2 = const(0x200)
 
 _INODE_COMPRESSED = const(0x4)
 _INODE_ENCRYPTED = const(0x800)
-_INODE_INDEX = const(0x1000)
 _INODE_EXTENTS = const(0x80000)
 _INODE_INLINE = const(0x10000000)
-_INODE_CASEFOLD = const(0x40000000)
 
 _MAX_LINKS = const(40)
 _NAME_MAX = const(255)
 _FAST_LINK = const(60)
 _LINK_MAX = const(4096)
-
-_FILE_TYPES = (0, 0x8000, 0x4000, 0x2000, 0x6000, 0x1000, 0xC000, 0xA000)
-
-
-@micropython.viper
-def _find(block: ptr8, start: int, size: int, name: ptr8, length: int) -> int:
-    # Offset of the record of that name; -1 when there is none; -2 - offset of a damaged record.
-    # The caller has checked that block holds size bytes and name length bytes.
-    at = start
-    while at < size:
-        if at + 8 > size:
-            return -2 - at
-        step = int(block[at + 4]) | int(block[at + 5]) << 8
-        if step == 0 or step == 65535:
-            step = 65536
-        used = int(block[at + 6])
-        if step < 8 or step & 3 or at + step > size or used + 8 > step:
-            return -2 - at
-        if used == length:
-            if block[at] | block[at + 1] | block[at + 2] | block[at + 3]:
-                i = 0
-                while i < length and block[at + 8 + i] == name[i]:
-                    i += 1
-                if i == length:
-                    return at
-        at += step
-    return -1
 
 
 class Inode:
@@ -223,9 +191,6 @@ class Ext4(Volume):
         return False
 
     def _inode_table(self, group):
-        table = self._tables.get(group)
-        if table is not None:
-            return table
         where = "group descriptor %d" % group
         off = self._descriptor_off(group)
         if off + self.desc_size > self.count * self.block_size:
@@ -259,14 +224,18 @@ class Ext4(Volume):
 
     # Inodes
 
+    def inode_off(self, ino):
+        """Byte offset of an inode."""
+        if not 1 <= ino <= self.inodes:
+            raise self.error(EIO, "inode %d" % ino, "there are %d" % self.inodes)
+        group, index = (ino - 1) // self.inodes_per_group, (ino - 1) % self.inodes_per_group
+        table = self._tables.get(group) or self._inode_table(group)
+        return table * self.block_size + index * self.inode_size
+
     def inode(self, ino):
         """Read and check one inode."""
         where = "inode %d" % ino
-        if not 1 <= ino <= self.inodes:
-            raise self.error(EIO, where, "there are %d" % self.inodes)
-        group, index = (ino - 1) // self.inodes_per_group, (ino - 1) % self.inodes_per_group
-        off = self._inode_table(group) * self.block_size + index * self.inode_size
-        raw = self.blocks.get(off, self.inode_size)
+        raw = self.blocks.get(self.inode_off(ino), self.inode_size)
         node = Inode(ino, raw, self.incompat & _INCOMPAT_LARGEDIR)
         if self.has_csum:
             self._check_inode(node, where)
@@ -289,14 +258,15 @@ class Ext4(Volume):
         if crc32c(copy, node.seed) & mask != stored:
             raise self.error(EIO, where, "bad checksum")
 
-    def _readable(self, node):
+    def readable(self, node):
+        """Refuse what is encrypted or compressed."""
         if node.flags & _INODE_ENCRYPTED:
             raise self.error(EOPNOTSUPP, "inode %d" % node.ino, "encrypted")
         if node.flags & _INODE_COMPRESSED:
             raise self.error(EOPNOTSUPP, "inode %d" % node.ino, "compressed")
 
     def _read_node(self, node, off, view):
-        self._readable(node)
+        self.readable(node)
         if node.flags & _INODE_INLINE:
             data = extmap.inline(self, node)
             view[:] = data[off : off + len(view)]
@@ -328,81 +298,8 @@ class Ext4(Volume):
         size = self.block_size
         return (size, size, self.count, free, free, self.inodes, free_inodes, free_inodes, 1, _NAME_MAX)
 
-    # Directories
-
-    def _dir_blocks(self, node):
-        """(bytes, first offset, end) of each directory block, checked."""
-        self._readable(node)
-        where = "directory inode %d" % node.ino
-        if node.flags & _INODE_CASEFOLD:
-            raise self.error(EOPNOTSUPP, where, "casefold")
-        if node.flags & _INODE_INLINE:
-            data = extmap.inline(self, node)
-            yield data, 4, min(60, len(data)), "%s inline" % where
-            if len(data) > 60:
-                yield data[60:], 0, len(data) - 60, "%s inline attribute" % where
-            return
-        size = self.block_size
-        if node.size % size or not node.size:
-            raise self.error(EIO, where, "size %d" % node.size)
-        for first, physical, length in extmap.runs(self, node, 0, node.size // size):
-            if not physical:
-                raise self.error(EIO, "%s block %d" % (where, first), "hole")
-            for n in range(length):
-                here = "%s block %d" % (where, first + n)
-                block = self.blocks.get((physical + n) * size, size)
-                yield block, 0, self._check_dir(node, block, first + n, here), here
-
-    def _check_dir(self, node, block, index, where):
-        """Check a directory block's checksum; returns where its records end."""
-        size = self.block_size
-        if not self.has_csum:
-            return size
-        tail = size - 12
-        if unpack_from("<IHBB", block, tail) == (0, 12, 0, 0xDE):
-            if crc32c(block[:tail], node.seed) != unpack_from("<I", block, tail + 8)[0]:
-                raise self.error(EIO, where, "bad checksum")
-            return tail
-        if node.flags & _INODE_INDEX and (index == 0 or unpack_from("<IH", block, 0) == (0, size & 0xFFFF)):
-            return size
-        raise self.error(EIO, where, "no checksum")
-
     def _entries(self, node):
-        for block, at, end, where in self._dir_blocks(node):
-            while at < end:
-                if at + 8 > end:
-                    raise self.error(EIO, where, "record at %d: cut short" % at)
-                ino, step, used, kind = unpack_from("<IHBB", block, at)
-                if step in (0, 65535):
-                    step = 65536
-                if step < 8 or step & 3 or at + step > end or used + 8 > step:
-                    raise self.error(EIO, where, "record at %d: length %d, name %d" % (at, step, used))
-                if ino:
-                    name = bytes(block[at + 8 : at + 8 + used])
-                    if name not in (b".", b".."):
-                        yield self._entry(name, ino, kind, where)
-                at += step
-
-    def _entry(self, name, ino, kind, where):
-        if ino > self.inodes or not name or b"/" in name or b"\0" in name:
-            raise self.error(EIO, where, "record %r: inode %d" % (name, ino))
-        node = self.inode(ino)
-        if not self.incompat & _INCOMPAT_FILETYPE or not 0 < kind < len(_FILE_TYPES):
-            return text(name), node.mode, ino, node.size
-        return text(name), _FILE_TYPES[kind], ino, node.size
-
-    def _child(self, node, name, path):
-        """Inode number of a name in a directory.  OSError: ENOENT."""
-        raw = name.encode()
-        if len(raw) > _NAME_MAX:
-            raise self.error(_ENAMETOOLONG, path, "name of %d bytes" % len(raw))
-        for block, start, end, where in self._dir_blocks(node):
-            at = _find(block, start, end, raw, len(raw))
-            if at < -1:
-                raise self.error(EIO, where, "record at %d: bad length" % (-2 - at))
-            if at >= 0:
-                return unpack_from("<I", block, at)[0]
-        raise self.error(ENOENT, path, "no such file or directory")
+        return extdir.entries(self, node)
 
     # Paths
 
@@ -423,7 +320,7 @@ class Ext4(Volume):
                 if len(stack) > 1:
                     stack.pop()
                 continue
-            node = self.inode(self._child(stack[-1], name, path))
+            node = self.inode(extdir.find(self, stack[-1], name, path))
             kind = node.mode & S_IFMT
             if kind == S_IFLNK and (todo or follow):
                 links += 1
@@ -469,7 +366,7 @@ class Ext4(Volume):
         """Where a symbolic link points."""
         node = self._lookup(path, False)
         if node.mode & S_IFMT != S_IFLNK:
-            raise self.error(22, path, "is not a symbolic link")
+            raise self.error(EINVAL, path, "is not a symbolic link")
         return self._link(node)
 
 

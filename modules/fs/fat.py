@@ -7,8 +7,8 @@ import micropython
 from micropython import const
 
 from fs.blocks import Blocks
-from fs.part import utf16
-from fs.base import S_IFDIR, S_IFMT, S_IFREG, Volume, local_time
+from fs import fatdir
+from fs.base import S_IFDIR, S_IFMT, S_IFREG, Volume
 
 _ENOTDIR = const(20)
 
@@ -18,30 +18,10 @@ _FAT16_MAX = const(65525)
 
 _ENTRY = const(32)
 _DIR_MAX = const(65536 * 32)
-_ATTR_VOLUME = const(0x08)
 _ATTR_DIR = const(0x10)
-_ATTR_LONG = const(0x0F)
-_CASE_BASE = const(0x08)
-_CASE_EXT = const(0x10)
-_LONG_LAST = const(0x40)
-_LONG_MAX = const(20)
-_LONG_CHARS = (1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30)
 
 _PIECES = const(128)
 _WINDOW = const(65536)  # bytes of the table at a time
-
-# Code page 437, bytes 128 to 255: what short names are written in.
-_CP437 = (
-    "\xc7\xfc\xe9\xe2\xe4\xe0\xe5\xe7\xea\xeb\xe8\xef\xee\xec\xc4\xc5"
-    "\xc9\xe6\xc6\xf4\xf6\xf2\xfb\xf9\xff\xd6\xdc\xa2\xa3\xa5\u20a7\u0192"
-    "\xe1\xed\xf3\xfa\xf1\xd1\xaa\xba\xbf\u2310\xac\xbd\xbc\xa1\xab\xbb"
-    "\u2591\u2592\u2593\u2502\u2524\u2561\u2562\u2556\u2555\u2563\u2551\u2557\u255d\u255c\u255b\u2510"
-    "\u2514\u2534\u252c\u251c\u2500\u253c\u255e\u255f\u255a\u2554\u2569\u2566\u2560\u2550\u256c\u2567"
-    "\u2568\u2564\u2565\u2559\u2558\u2552\u2553\u256b\u256a\u2518\u250c\u2588\u2584\u258c\u2590\u2580"
-    "\u03b1\xdf\u0393\u03c0\u03a3\u03c3\xb5\u03c4\u03a6\u0398\u03a9\u03b4\u221e\u03c6\u03b5\u2229"
-    "\u2261\xb1\u2265\u2264\u2320\u2321\xf7\u2248\xb0\u2219\xb7\u221a\u207f\xb2\u25a0\xa0"
-)
-
 
 # The callers of these have checked that the table reaches from first to last.
 
@@ -127,22 +107,24 @@ class Fat(Volume):
         if self.blocks.size < _SECTOR_MIN:
             raise self.error(EIO, "boot sector", "the device has %d bytes" % self.blocks.size)
         boot = self.blocks.get(0, _SECTOR_MIN)
+        self._root_cluster = 0
         self._parse(boot)
         self._window = None
         self._window_first = 0
+        self._last = None
         extended = 66 if self.bits == 32 else 38
         self._label = ""
         if boot[extended] in (0x28, 0x29):
             low, high = unpack_from("<HH", boot, extended + 1)
             self.uuid = "%04X-%04X" % (high, low)
-            self._label = _short_text(boot[extended + 5 : extended + 16]).rstrip()
+            self._label = fatdir.short_text(boot[extended + 5 : extended + 16]).rstrip()
         self._root = Node("/", S_IFDIR, 0, self._root_cluster, None)
 
     def _parse(self, boot):
         where = "boot sector"
         oem = bytes(boot[3:11])
         if oem in (b"EXFAT   ", b"NTFS    "):
-            raise self.error(EOPNOTSUPP, where, _short_text(oem).rstrip())
+            raise self.error(EOPNOTSUPP, where, fatdir.short_text(oem).rstrip())
         if boot[510] != 0x55 or boot[511] != 0xAA:
             raise self.error(EIO, where, "bad signature")
         sector, per_cluster, reserved, fats, root_entries = unpack_from("<HBHBH", boot, 11)
@@ -169,28 +151,27 @@ class Fat(Volume):
         if fat_sectors * sector * 8 < (self.clusters + 2) * self.bits:
             why = "a table of %d sectors for %d clusters" % (fat_sectors, self.clusters)
             raise self.error(EIO, where, why)
-        active = 0
-        self._root_cluster = 0
-        if self.bits == 32:
-            self._root_cluster = unpack_from("<I", boot, 44)[0]
-            flags = unpack_from("<H", boot, 40)[0]
-            if flags & 0x80:
-                active = flags & 0xF
-            if active >= fats:
-                raise self.error(EIO, where, "table %d of %d is the active one" % (active, fats))
+        active = self._fat32(boot, fats, where) if self.bits == 32 else 0
         self.cluster_size = per_cluster * sector
         self._fat = (reserved + active * fat_sectors) * sector
         self._root_off = (reserved + fats * fat_sectors) * sector
         self._root_size = root_entries * _ENTRY
         self._data = data * sector
 
+    def _fat32(self, boot, fats, where):
+        """Which table is the active one."""
+        self._root_cluster = unpack_from("<I", boot, 44)[0]
+        flags = unpack_from("<H", boot, 40)[0]
+        active = flags & 0xF if flags & 0x80 else 0
+        if active >= fats:
+            raise self.error(EIO, where, "table %d of %d is the active one" % (active, fats))
+        return active
+
     @property
     def label(self):
         """The volume label: the root directory's, or else the boot sector's."""
-        for raw in self._raw_entries(self._root):
-            if raw[11] & 0x3F == _ATTR_VOLUME and raw[0] != 0xE5:
-                return _short_text(raw[:11]).rstrip()
-        return "" if self._label == "NO NAME" else self._label
+        label = fatdir.label(self._data_of(self._root)) or self._label
+        return "" if label == "NO NAME" else label
 
     # Cluster chains
 
@@ -288,40 +269,26 @@ class Fat(Volume):
 
     # Directories
 
-    def _raw_entries(self, node):
-        """The 32 bytes of each entry up to the end mark."""
-        if node is self._root and self.bits != 32:
-            pieces = [(self._root_off, self._root_size)]
-        else:
-            pieces = self._dir_pieces(node)
-        for off, size in pieces:
-            block = self.blocks.get(off, size)
-            for at in range(0, size - size % _ENTRY, _ENTRY):
-                if not block[at]:
-                    return
-                yield block[at : at + _ENTRY]
-
-    def _dir_pieces(self, node):
-        size = self.cluster_size
-        for cluster, count in self._runs(node, 0, (_DIR_MAX + size - 1) // size):
-            for n in range(count):
-                yield self._data + (cluster + n - 2) * size, size
-
-    def _nodes(self, node):
-        """A Node for each file and directory in a directory, but not . and .."""
-        name = _LongName()
-        for raw in self._raw_entries(node):
-            attributes = raw[11]
-            if raw[0] == 0xE5:
-                name.clear()
-            elif attributes & 0x3F == _ATTR_LONG:
-                name.add(raw)
-            elif attributes & _ATTR_VOLUME:
-                name.clear()
+    def _data_of(self, node):
+        """All entries of a directory; those of the last one are kept."""
+        if self._last != node.cluster:
+            if node is self._root and self.bits != 32:
+                pieces, total = [(self._root_off, self._root_size)], self._root_size
             else:
-                text = name.take(raw) or _short_name(raw)
-                if text not in (".", ".."):
-                    yield self._node(text, raw)
+                size = self.cluster_size
+                runs = list(self._runs(node, 0, (_DIR_MAX + size - 1) // size))
+                pieces = [(self._data + (cluster - 2) * size, count * size) for cluster, count in runs]
+                total = sum([piece[1] for piece in pieces])
+            self._last_data = data = memoryview(bytearray(total))
+            self._last = None
+            at = 0
+            for i in range(len(pieces)):
+                off, length = pieces[i]
+                pieces[i] = off, data[at : at + length]
+                at += length
+            self.blocks.read(pieces)
+            self._last = node.cluster
+        return self._last_data
 
     def _node(self, name, raw):
         high, low, size = unpack_from("<H4xHI", raw, 20)
@@ -331,8 +298,11 @@ class Fat(Volume):
         return Node(name, S_IFREG, size, cluster, raw)
 
     def _entries(self, node):
-        for child in self._nodes(node):
-            yield child.name, child.mode, 0, child.size
+        data = self._data_of(node)
+        for name, at in fatdir.files(data):
+            is_dir = data[at + 11] & _ATTR_DIR
+            size = 0 if is_dir else unpack_from("<I", data, at + 28)[0]
+            yield name, S_IFDIR if is_dir else S_IFREG, 0, size
 
     def _lookup(self, path, follow=True):
         full = self._full(path)
@@ -352,20 +322,20 @@ class Fat(Volume):
         return stack[-1]
 
     def _child(self, node, lower, path):
-        for child in self._nodes(node):
-            if child.name.lower() == lower:
-                return child
-        for child in self._nodes(node):
-            if child.raw is not None and _short_name(child.raw).lower() == lower:
-                return child
-        raise self.error(ENOENT, path, "no such file or directory")
+        data = self._data_of(node)
+        found = fatdir.find(data, lower)
+        if found is None:
+            raise self.error(ENOENT, path, "no such file or directory")
+        name, at = found
+        return self._node(name, bytes(data[at : at + _ENTRY]))
 
     def _stat(self, node):
         times = (0, 0, 0)
         if node.raw is not None:
             created = unpack_from("<HHH", node.raw, 14)
             written = unpack_from("<HH", node.raw, 22)
-            times = (_time(0, created[2]), _time(*written), _time(*created[:2]))
+            pairs = (0, created[2]), written, created[:2]
+            times = tuple([fatdir.seconds(*pair) for pair in pairs])
         return (node.mode, 0, 0, 0, 0, 0, node.size) + times
 
     def _statvfs(self):
@@ -383,65 +353,3 @@ class Fat(Volume):
             free += _zeros(self._window, first, count, width)
             cluster += count
         return free
-
-
-class _LongName:
-    """Puts a long name together from the entries in front of the short one."""
-
-    def __init__(self):
-        self.clear()
-
-    def clear(self):
-        self._parts = []
-        self._next = 0
-        self._sum = -1
-
-    def add(self, raw):
-        order = raw[0] & 0x1F
-        if raw[0] & _LONG_LAST:
-            self._parts = []
-            self._next = order
-            self._sum = raw[13]
-        if not order or order != self._next or order > _LONG_MAX or raw[13] != self._sum:
-            self.clear()
-            return
-        self._next -= 1
-        self._parts.insert(0, b"".join([bytes(raw[at : at + 2]) for at in _LONG_CHARS]))
-
-    def take(self, raw):
-        """The long name of a short entry, or an empty string."""
-        parts, complete, stored = self._parts, self._next == 0, self._sum
-        self.clear()
-        if not parts or not complete:
-            return ""
-        checksum = 0
-        for byte in raw[:11]:
-            checksum = ((checksum & 1) << 7 | checksum >> 1) + byte & 0xFF
-        return utf16(b"".join(parts)) if checksum == stored else ""
-
-
-def _short_text(raw):
-    return "".join([chr(byte) if byte < 128 else _CP437[byte - 128] for byte in raw])
-
-
-def _short_name(raw):
-    """NAME.EXT of a short entry, in lower case where Windows NT's two bits say so."""
-    base = bytes(raw[:8])
-    if base[0] == 0x05:
-        base = b"\xe5" + base[1:]
-    base, extension = _short_text(base).rstrip(), _short_text(raw[8:11]).rstrip()
-    base = base.lower() if raw[12] & _CASE_BASE else base
-    extension = extension.lower() if raw[12] & _CASE_EXT else extension
-    return base + "." + extension if extension else base
-
-
-def _time(clock, date):
-    """Seconds of a DOS date and time."""
-    if not date:
-        return 0
-    year, month, day = 1980 + (date >> 9), date >> 5 & 15, date & 31
-    shifted = year - 1 if month <= 2 else year  # years that begin in March: leap days come last
-    days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400
-    days += ((month + 9) % 12 * 153 + 2) // 5 + day - 1 - 719468
-    seconds = (clock >> 11) * 3600 + (clock >> 5 & 63) * 60 + (clock & 31) * 2
-    return local_time(days * 86400 + seconds)
