@@ -1,4 +1,4 @@
-"""The sessions in modules/virtio/README.md, typed into the machine that it describes."""
+"""The sessions in the README files of virtio and fdt, typed into the machine that the first of them describes."""
 
 import ast
 import doctest
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from session import RemoteError
 
-README = Path(__file__).parents[2] / "modules/virtio/README.md"
+MODULES = Path(__file__).parents[2] / "modules"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$|^<!-- host: (.*?) -->$", re.M | re.S)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -17,7 +17,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
     """What the README tells to type, with another path of the disk."""
-    command = re.search(r"^    (qemu-system-riscv64 .*?[^\\])\n", README.read_text(), re.M | re.S)[1]
+    text = (MODULES / "virtio/README.md").read_text()
+    command = re.search(r"^    (qemu-system-riscv64 .*?[^\\])\n", text, re.M | re.S)[1]
     words = shlex.split(command.replace("\\\n", ""))
     assert words[:6] == ["qemu-system-riscv64", "-M", "virt", "-bios", "build/firmware.elf", "-nographic"]
     disk = tmp_path_factory.mktemp("disk") / "disk.img"
@@ -55,9 +56,10 @@ def on_host(guest, words):
         guest.qmp("balloon", value=int(words.split()[-1]))
 
 
-def test_the_readme_tells_the_truth(guest):
+@pytest.mark.parametrize("name, least", [("virtio", 50), ("fdt", 20)])
+def test_the_readme_tells_the_truth(guest, name, least):
     examples = 0
-    for kind, text, host in BLOCK.findall(README.read_text()):
+    for kind, text, host in BLOCK.findall((MODULES / name / "README.md").read_text()):
         if host:
             on_host(guest, host)
         elif kind == "python":
@@ -67,4 +69,4 @@ def test_the_readme_tells_the_truth(guest):
                 examples += 1
                 got = run(guest, example)
                 assert same(example, got), f">>> {example.source}wanted:\n{example.want}got:\n{got}"
-    assert examples > 50
+    assert examples > least
