@@ -34,8 +34,7 @@ def run(guest, example):
         ast.parse(source, mode="eval")
         source = f"_ = ({source}\n)\nif _ is not None: print(repr(_))\n"
     except SyntaxError:
-        # The REPL also shows values inside a one-line `with`.
-        source = re.sub(r"^(with .*: )(len\(.*\))$", r"\1print(\2)", source, flags=re.M)
+        pass
     try:
         return guest.exec(source, timeout=30)
     except RemoteError as error:
