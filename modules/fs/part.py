@@ -96,13 +96,18 @@ class Part:
             return self.bdev.writeblocks(self.start + block, buf)
         return self.bdev.writeblocks(self.start + block, buf, off)
 
-    def _read_many(self, pieces, *rest):
+    @micropython.native
+    def _read_many(self, pieces):
         # read_many counts in sectors of 512 bytes whatever the block size is
         per_block = self.block_size // _SECTOR
-        for sector, buf in pieces:
-            self._check("read", sector // per_block, len(buf), sector % per_block * _SECTOR)
         first = self.start * per_block
-        return self.bdev.read_many([(first + sector, buf) for sector, buf in pieces], *rest)
+        end = self.count * per_block
+        requests = []
+        for sector, buf in pieces:
+            if sector < 0 or sector + (len(buf) + 511) // 512 > end:
+                self._check("read", sector // per_block, len(buf), sector % per_block * 512)
+            requests.append((first + sector, buf))
+        self.bdev.read_many(requests)
 
     def ioctl(self, op, arg):
         """The block protocol's ioctl; start and stop of the device itself are not passed on."""

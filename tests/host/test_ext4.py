@@ -125,6 +125,18 @@ def test_contiguous_file_is_one_large_request_into_the_buffer(images):
     assert buf == LINUX
 
 
+def test_large_read_is_cut_into_requests_that_go_out_together(images):
+    bare = ManyDisk(images("ext4-4k"))
+    batches = []
+    bare.read_many = lambda pieces: (batches.append(len(pieces)), ManyDisk.read_many(bare, pieces))
+    found = fs.volume(bare)
+    found.stat("/boot/linux")
+    bare.requests.clear()
+    assert found.read("/boot/linux") == LINUX
+    assert max(size for _, size in bare.requests) == 131072
+    assert batches == [len(bare.requests)] == [len(LINUX) // 131072 + 2]
+
+
 def test_read_into_keeps_to_offset_and_length(images):
     found = volume(images("ext4-1k"))
     for off, length in ((0, 1), (1, 511), (511, 2), (1023, 1025), (4096, 8192), (1_499_990, 11), (77, 100_000)):

@@ -130,7 +130,7 @@ def test_fragmented_file(tmp_path, bits):
 def test_file_over_many_windows_of_the_table(tmp_path):
     big = RANDOM.randbytes(1 << 20) * 24 + b"tail"
     path = disk.fat(tmp_path / "t", {"/big": big}, bits=32, options=("-s", "1"))
-    bare = ManyDisk(path)
+    bare = Disk(path)
     found = fs.volume(bare)
     buf = bytearray(len(big))
     found.read_into("/big", buf)
