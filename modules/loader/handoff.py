@@ -12,28 +12,29 @@ _SEED_SIZE = const(32)
 def build_fdt(base, bootargs, initrd, page):
     """The next program's devicetree as a bytearray, with room to grow.
 
-    base: FDT or bytes; all of it is kept but these properties of /chosen: bootargs (None: as it is),
+    base: an FDT; all of it is kept but these properties of /chosen: bootargs (None: as it is),
     linux,initrd-start and -end (initrd: (start, end) or None), rng-seed (fresh).  page: of the
     trampoline, reserved because a late hart may still run there.
     """
     from os import urandom
 
-    from fdt.edit import Editor, u64
+    from fdt.edit import u64
+    from fdt.rewrite import rewrite
 
-    edit = Editor(base)
-    edit.add("/chosen")
+    if base.chosen is None:
+        from fdt.edit import Editor
+
+        edit = Editor(base)
+        edit.add("/chosen")
+        base = edit.fdt
+    values = {"rng-seed": urandom(_SEED_SIZE)}
     if bootargs is not None:
-        edit.set("/chosen", "bootargs", bootargs)
+        values["bootargs"] = bootargs
     if initrd:
-        edit.set("/chosen", "linux,initrd-start", u64(initrd[0]))
-        edit.set("/chosen", "linux,initrd-end", u64(initrd[1]))
-    else:
-        for name in ("linux,initrd-start", "linux,initrd-end"):
-            if name in edit.fdt.chosen:
-                edit.delete("/chosen", name)
-    edit.set("/chosen", "rng-seed", urandom(_SEED_SIZE))
-    edit.reserve(page, PAGE)
-    return edit.finish(FDT_ROOM)
+        values["linux,initrd-start"] = u64(initrd[0])
+        values["linux,initrd-end"] = u64(initrd[1])
+    drop = ("linux,initrd-start", "linux,initrd-end")
+    return rewrite(base, base.chosen, values, drop, ((page, PAGE),), FDT_ROOM)
 
 
 def jump(page, entry, fdt, next_addr, moves):

@@ -13,6 +13,7 @@ CONFIGS = ("/extlinux/extlinux.conf", "/boot/extlinux/extlinux.conf")
 _ESP = ("esp", "efi", "EFI System", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef")
 _ENOTDIR = const(20)
 _SCRIPT_MAX = const(0x40000)
+_SCRIPT_STEP = const(4096)
 
 root = None  # the partition that was mounted as / to run its boot.py
 in_script = False  # whether what goes wrong may be a start script's fault
@@ -104,9 +105,15 @@ def script_in(kernel):
     """The text of a start script that was given in a kernel's place (it begins with #), or None."""
     if kernel.head(1) != b"#":
         return None
-    text = bytes(kernel.head(_SCRIPT_MAX))
-    end = text.find(b"\0")
-    return text[:end].decode() if end >= 0 else text.decode()
+    text = b""
+    while len(text) < _SCRIPT_MAX:
+        piece = bytearray(min(_SCRIPT_STEP, kernel.size - len(text)))
+        kernel.read_into(piece, len(text))
+        end = piece.find(b"\0")
+        text += piece if end < 0 else piece[:end]
+        if end >= 0 or not piece:
+            break
+    return text.decode()
 
 
 def disk(which):
