@@ -35,7 +35,10 @@ class Volume:
 
     def __repr__(self):
         note = ", " + self.note if self.note else ""
-        label = " '%s'" % self.label if self.label else ""
+        try:
+            label = " '%s'" % self.label if self.label else ""
+        except OSError:  # what is shown must not raise
+            label = " (label cannot be read)"
         return "<%s%s %s%s>" % (self.type, label, self.uuid, note)
 
     def error(self, number, what, why):

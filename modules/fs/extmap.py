@@ -136,29 +136,34 @@ def _extents(volume, node, start, end):
     stack = [(view, count, depth, _entry_at(view, count, start) if count else 0, _EXTENT_BLOCK_END)]
     while stack:
         view, count, depth, i, high = stack.pop()
+        if not depth:
+            for i in range(i, count):
+                block, low, middle = unpack_from("<III", view, 12 + 12 * i)
+                if block >= end:
+                    return
+                length, physical = low & 0xFFFF, (low >> 16) << 32 | middle
+                if length > _EXTENT_INITIALISED_MAX:  # not written yet: reads as zeros
+                    length -= _EXTENT_INITIALISED_MAX
+                    where_to = 0
+                else:
+                    where_to = physical
+                if physical <= volume.first or physical + length > volume.count:
+                    why = "block %d: %d+%d is outside" % (block, physical, length)
+                    raise volume.error(EIO, where, why)
+                if block + length > start:
+                    yield block, where_to, length
+            continue
         if i >= count:
             continue
         block, low, middle = unpack_from("<III", view, 12 + 12 * i)
         if block >= end:
             return
         stack.append((view, count, depth, i + 1, high))
-        if depth:
-            after = unpack_from("<I", view, 24 + 12 * i)[0] if i + 1 < count else high
-            if after > start:
-                physical = low | (middle & 0xFFFF) << 32
-                view, count = _child(volume, node, physical, depth - 1, block, after, where)
-                first = _entry_at(view, count, start)
-                stack.append((view, count, depth - 1, first, after))
-            continue
-        length, physical = low & 0xFFFF, (low >> 16) << 32 | middle
-        uninitialised = length > _EXTENT_INITIALISED_MAX
-        if uninitialised:
-            length -= _EXTENT_INITIALISED_MAX
-        if block + length <= start:
-            continue
-        if physical <= volume.first or physical + length > volume.count:
-            raise volume.error(EIO, where, "block %d: %d+%d is outside" % (block, physical, length))
-        yield block, 0 if uninitialised else physical, length
+        after = unpack_from("<I", view, 24 + 12 * i)[0] if i + 1 < count else high
+        if after > start:
+            physical = low | (middle & 0xFFFF) << 32
+            view, count = _child(volume, node, physical, depth - 1, block, after, where)
+            stack.append((view, count, depth - 1, _entry_at(view, count, start), after))
 
 
 def _child(volume, node, physical, depth, low, high, where):

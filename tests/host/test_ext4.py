@@ -1,5 +1,6 @@
 """modules/fs/ext4: images of mkfs.ext4 and debugfs read whole; each damaged structure is named."""
 
+import os
 import random
 import signal
 import struct
@@ -11,6 +12,7 @@ from disk import MIB, Link
 from fshost import Disk, ManyDisk, fs
 
 RANDOM = random.Random(1)
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "50"))
 LINUX = RANDOM.randbytes(1_500_001)
 FILES = {
     "/boot/linux": LINUX,
@@ -689,9 +691,9 @@ def test_random_damage_gives_documented_errors_only(images, fragments, variant):
     spans = metadata(path, names)
     whole = path.read_bytes()
     bad = ManyDisk(whole)
-    random_ = random.Random(variant)
+    random_ = random.Random(f"{variant} {ROUNDS}")
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("hangs"))
-    for _ in range(120):
+    for _ in range(ROUNDS):
         places = [random_.randrange(*random_.choice(spans)) for _ in range(random_.randint(1, 5))]
         for place in places:
             bad.content[place] = random_.randrange(256)

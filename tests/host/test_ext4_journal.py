@@ -1,5 +1,6 @@
 """modules/fs/journal: logs written by debugfs, shown in place as e2fsck would replay them."""
 
+import os
 import random
 import re
 import signal
@@ -149,7 +150,7 @@ def test_random_damage_of_the_log_gives_documented_errors_only(unclean):
     offsets = log_offsets(path)
     random_ = random.Random(7)
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("hangs"))
-    for _ in range(60):
+    for _ in range(int(os.environ.get("FUZZ_ROUNDS", "60"))):
         places = [random_.choice(offsets) + random_.randrange(random_.choice((48, 1024))) for _ in range(3)]
         for place in places:
             bad.content[place] = random_.randrange(256)

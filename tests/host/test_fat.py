@@ -1,5 +1,6 @@
 """modules/fs/fat: images of mkfs.fat and mtools read whole; each damaged structure is named."""
 
+import os
 import random
 import signal
 import struct
@@ -11,6 +12,7 @@ from disk import MIB
 from fshost import Disk, ManyDisk, fs
 
 RANDOM = random.Random(2)
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "100"))
 LINUX = RANDOM.randbytes(400_001)
 FILES = {
     "/boot/linux": LINUX,
@@ -299,9 +301,9 @@ def test_random_damage_gives_documented_errors_only(images, variant):
     for name in (b"LINUX      ", b"DEEP       ", b"ER         ", b"MANY       ", b"MIXEDC~1DOT"):
         at = whole.index(name)
         spans += [(at, at + 32), (at - 64, at + 64)]
-    random_ = random.Random(variant)
+    random_ = random.Random(f"{variant} {ROUNDS}")
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("hangs"))
-    for _ in range(150):
+    for _ in range(ROUNDS):
         places = [random_.randrange(*random_.choice(spans)) for _ in range(random_.randint(1, 5))]
         for place in places:
             bad.content[place] = random_.randrange(256)
