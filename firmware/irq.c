@@ -15,6 +15,7 @@
 
 #define QUIESCE_MAX 64
 #define QUIESCE_READS 100000
+#define OVERDUE_MS 200
 
 typedef struct _quiesce_t {
     uint64_t addr;
@@ -28,6 +29,7 @@ static uint64_t claimed[IRQ_MAX / 64];
 static mp_sched_node_t node;
 static uint32_t deferring; // KeyboardInterrupt: how many ask for it
 static volatile bool interrupted; // meanwhile
+static uint64_t overdue_at; // for the KeyboardInterrupt that is pending
 static quiesce_t quiesce[QUIESCE_MAX];
 static size_t num_quiesce;
 
@@ -59,13 +61,29 @@ void irq_init(uint32_t source) {
     csr_set(mstatus, CSR_MSTATUS_MIE);
 }
 
+// Native code does not look for pending exceptions: a loop in it is stopped by the trap handler, after
+// the time that orderly ways may take.
+static void raise_soon(void) {
+    mp_sched_keyboard_interrupt();
+    overdue_at = mphalport_time() + mphalport_timebase() / 1000 * OVERDUE_MS;
+    mphalport_watch(true);
+}
+
+bool irq_interrupt_overdue(void) {
+    if (MP_STATE_MAIN_THREAD(mp_pending_exception) == MP_OBJ_NULL) {
+        mphalport_watch(false);
+        return false;
+    }
+    return mphalport_time() >= overdue_at;
+}
+
 // In a callback, or in the stream that the console runs on, the VM would raise it there, where it gets
 // lost. A second one does not wait: what was called may never end.
 void irq_keyboard_interrupt(void) {
     if (deferring != 0 && !interrupted) {
         interrupted = true;
     } else {
-        mp_sched_keyboard_interrupt();
+        raise_soon();
     }
 }
 
@@ -77,7 +95,9 @@ void irq_defer_end(void) {
     if (--deferring == 0 && interrupted) {
         interrupted = false;
         event = true;
-        mp_sched_keyboard_interrupt();
+        uintptr_t state = csr_irq_save();
+        raise_soon();
+        csr_irq_restore(state);
     }
 }
 

@@ -17,6 +17,9 @@ void irq_init(uint32_t uart_source);
 // From the trap handler.
 void irq_external(void);
 
+// From the trap handler's timer: a KeyboardInterrupt has been waiting for so long that nobody will look.
+bool irq_interrupt_overdue(void);
+
 // Anything that could end a wait happened since the last call?
 bool irq_take_event(void);
 

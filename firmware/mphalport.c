@@ -17,7 +17,8 @@
 
 static uint64_t timebase = 1;
 static uint64_t mtimecmp_addr;
-static bool polling;
+static bool polling; // the timer interrupt is taken, for the console
+static volatile bool watching; // or for irq.c
 
 // os.dupterm_notify() drops what does not fit: room for more than a queue of a console device.
 static uint8_t stdin_buf[16384] __attribute__((section(".noinit")));
@@ -71,19 +72,34 @@ void mphalport_poll_console(void) {
 }
 
 void mphalport_timer(void) {
-    uart16550_receive();
+    if (polling) {
+        uart16550_receive();
+    }
     set_timer(POLL_US);
 }
 
+void mphalport_watch(bool on) {
+    if (mtimecmp_addr == 0 || polling || watching == on) {
+        return;
+    }
+    watching = on;
+    if (on) {
+        set_timer(POLL_US);
+        csr_set(mie, CSR_MIE_MTIE);
+    } else {
+        csr_clear(mie, CSR_MIE_MTIE);
+    }
+}
+
 // Interrupts are off from the look at the event flag to wfi, which wakes for pending ones all the
-// same: none is lost in between. The timer only wakes, it is not taken, unless the console needs it:
-// then it comes anyway, soon enough.
+// same: none is lost in between. The timer only wakes, it is not taken, unless it comes anyway: then
+// it comes soon enough.
 void mphalport_wait(int64_t timeout_us) {
     if (timeout_us == 0 || (mtimecmp_addr == 0 && (timeout_us > 0 || !plic_present()))) {
         return; // nothing would end the sleep
     }
-    bool timer = timeout_us > 0 && !polling;
     uintptr_t state = csr_irq_save();
+    bool timer = timeout_us > 0 && !polling && !watching;
     if (!irq_take_event()) {
         if (timer) {
             set_timer(timeout_us);

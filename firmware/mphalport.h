@@ -3,6 +3,7 @@
 #ifndef FIRMWARE_MPHALPORT_H
 #define FIRMWARE_MPHALPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "csr.h"
@@ -22,6 +23,9 @@ uint64_t mphalport_timebase(void);
 // Takes over the timer to look at the console, where no interrupt reports its input.
 void mphalport_poll_console(void);
 void mphalport_timer(void); // from the trap handler
+
+// Lets the timer interrupt come while something is watched, from with interrupts off.
+void mphalport_watch(bool on);
 
 // Sleeps until an interrupt or until timeout_us have passed; negative: no limit.
 void mphalport_wait(int64_t timeout_us);

@@ -152,6 +152,12 @@ static MP_NORETURN void raise_fault(uint64_t cause, uint64_t pc, uint64_t addr) 
     nlr_raise(mp_obj_exception_make_new(&mp_type_OSError, 2, 0, args));
 }
 
+// Likewise, in the place of native code that goes on and on.
+static MP_NORETURN void raise_interrupt(void) {
+    MP_STATE_THREAD(mp_pending_exception) = MP_OBJ_NULL;
+    nlr_raise(MP_OBJ_FROM_PTR(&MP_STATE_VM(mp_kbd_exception)));
+}
+
 void trap_handle(trap_frame_t *f);
 
 void trap_handle(trap_frame_t *f) {
@@ -161,6 +167,11 @@ void trap_handle(trap_frame_t *f) {
     }
     if (f->mcause == CAUSE_IRQ_M_TIMER) {
         mphalport_timer();
+        // not in frozen code, which a driver relies on to finish what it began
+        if (irq_interrupt_overdue() && phys_is_exec(f->mepc)) {
+            f->x[2] &= ~(uint64_t)15;
+            f->mepc = (uintptr_t)raise_interrupt;
+        }
         return;
     }
     if ((f->mcause & CAUSE_INTERRUPT) || !is_python(f)) {

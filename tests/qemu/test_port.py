@@ -376,6 +376,27 @@ def test_irq_refuses_what_is_no_source(guest):
     assert error_of(guest, "riscv.irq(11, 5)").startswith("TypeError")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "@micropython.viper\ndef f():\n while True: pass\nprint('go')\nf()",
+        "@micropython.viper\ndef f(n: int) -> int:\n i = 0\n while i < n: i += 1 & n\n return i\nprint('go')\nf(1 << 60)",
+        "@micropython.native\ndef f():\n while True: pass\nprint('go')\nf()",
+        "@micropython.native\ndef f(a):\n for i in range(1 << 60): a = a + i\nprint('go')\nf(1)",
+        "@micropython.native\ndef f():\n try:\n  while True: pass\n finally: print('end')\nprint('go')\nf()",
+    ],
+)
+def test_ctrl_c_stops_native_code_that_never_looks(guest, code):
+    for _ in range(3):
+        guest.begin(code)
+        guest.expect_text("go\r\n")
+        guest.ctrl_c()
+        stdout, stderr = guest.end(20)
+        assert stderr.strip().splitlines()[-1].startswith("KeyboardInterrupt")
+        assert "finally" not in code or stdout.endswith("end\n")
+    assert guest.eval("(__import__('time').sleep_ms(300), 1 + 1)[1]") == 2
+
+
 # CSRs
 
 
