@@ -510,17 +510,9 @@ void asm_rv64_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, i
     emit_store(as, size, rs, to, offset);
 }
 
-// The address of an element: *shift and *offset are those of the index.
-typedef struct {
-    unsigned index;
-    unsigned shift;
-    int64_t offset;
-} element_t;
-
-// Takes the addition of a constant to an index, or its shift, out of the code if it was the last operation, and into
-// the address.
-static element_t fold_index(asm_rv64_t *as, unsigned size, unsigned index, bool dead) {
-    element_t e = {index, size, 0};
+// Takes the addition of a constant to an index, and its shift, out of the code if they were the last operations.
+rv64_element_t asm_rv64_element(asm_rv64_t *as, unsigned size, unsigned index, bool dead) {
+    rv64_element_t e = {index, size, 0};
     while (dead && as->last.rd == e.index && asm_rv64_last_is(as, RV64_LAST_OP_IMM)) {
         int64_t imm = as->last.imm;
         if (as->last.op == RV64_OP_ADD && rv64_fits(imm, 12)) {
@@ -538,7 +530,7 @@ static element_t fold_index(asm_rv64_t *as, unsigned size, unsigned index, bool 
 }
 
 // base + (index << shift) in t1, or the base itself if there is no index.
-static unsigned element_addr(asm_rv64_t *as, unsigned base, element_t *e) {
+static unsigned element_addr(asm_rv64_t *as, unsigned base, rv64_element_t *e) {
     if (e->index == RV64_ZERO) {
         return reach(as, base, &e->offset);
     }
@@ -558,21 +550,18 @@ static unsigned element_addr(asm_rv64_t *as, unsigned base, element_t *e) {
     return SCRATCH;
 }
 
-// rd = zero-extended memory at base + (index << size). Clobbers t1 and t2; base and index stay as they are.
-// dead: nobody else wants the index register, so what computed it last may be folded in.
-void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index, bool dead) {
-    element_t e = fold_index(as, size, index, dead);
-    element_t folded = e;
+// rd = zero-extended memory at an element. Clobbers t1 and t2; base and index stay as they are.
+void asm_rv64_load_element(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, rv64_element_t e) {
+    rv64_element_t whole = e;
     size_t start = as->base.code_offset;
     unsigned from = element_addr(as, base, &e);
     emit_load(as, size, rd, from, e.offset);
-    asm_rv64_set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, folded.index, folded.offset);
-    as->last.shift = folded.shift;
+    asm_rv64_set_last(as, RV64_LAST_LOAD_INDEXED, start, size, rd, base, whole.index, whole.offset);
+    as->last.shift = whole.shift;
 }
 
-// Memory at base + (index << size) = rs. Clobbers t1 and t2; base and index stay as they are.
-void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index, bool dead) {
-    element_t e = fold_index(as, size, index, dead);
+// Memory at an element = rs. Clobbers t1 and t2; base and index stay as they are.
+void asm_rv64_store_element(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, rv64_element_t e) {
     unsigned to = element_addr(as, base, &e);
     emit_store(as, size, rs, to, e.offset);
 }
@@ -611,15 +600,9 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
         case RV64_LAST_LOAD:
             asm_rv64_load(as, was.op, to, was.rs1, was.imm);
             break;
-        case RV64_LAST_LOAD_INDEXED: {
-            size_t start = as->base.code_offset;
-            element_t e = {was.rs2, was.shift, was.imm};
-            unsigned base = element_addr(as, was.rs1, &e);
-            emit_load(as, was.op, to, base, e.offset);
-            asm_rv64_set_last(as, was.kind, start, was.op, to, was.rs1, was.rs2, was.imm);
-            as->last.shift = was.shift;
+        case RV64_LAST_LOAD_INDEXED:
+            asm_rv64_load_element(as, was.op, to, was.rs1, (rv64_element_t) {was.rs2, was.shift, was.imm});
             break;
-        }
         default:
             asm_rv64_set(as, was.op, to, was.rs1, was.rs2);
             break;
@@ -838,6 +821,12 @@ void asm_rv64_call_table(asm_rv64_t *as, size_t index) {
     } else {
         emit32(as, rv64_jalr(RV64_RA, CALL_SCRATCH, 0));
     }
+    forget_last(as);
+}
+
+// fence iorw, iorw
+void asm_rv64_fence(asm_rv64_t *as) {
+    emit32(as, rv64_fence(15, 15));
     forget_last(as);
 }
 

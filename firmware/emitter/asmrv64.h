@@ -350,6 +350,13 @@ typedef struct _rv64_last_t {
     int64_t imm;
 } rv64_last_t;
 
+// A place beside a base: (index << shift) + offset.
+typedef struct _rv64_element_t {
+    unsigned index;
+    unsigned shift;
+    int64_t offset;
+} rv64_element_t;
+
 typedef struct _rv64_branch_t {
     uint32_t label;
     uint32_t room;
@@ -395,8 +402,11 @@ void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, in
 void asm_rv64_set(asm_rv64_t *as, rv64_cond_t cond, unsigned rd, unsigned rs1, unsigned rs2);
 void asm_rv64_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, int64_t offset);
 void asm_rv64_store(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, int64_t offset);
-void asm_rv64_load_indexed(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, unsigned index, bool dead);
-void asm_rv64_store_indexed(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, unsigned index, bool dead);
+void asm_rv64_load_element(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, rv64_element_t e);
+void asm_rv64_store_element(asm_rv64_t *as, unsigned size, unsigned rs, unsigned base, rv64_element_t e);
+// An element by its index. dead: nobody else wants the index register, so what computed it last may become part of
+// the access; do this before other code is emitted.
+rv64_element_t asm_rv64_element(asm_rv64_t *as, unsigned size, unsigned index, bool dead);
 void asm_rv64_load_local(asm_rv64_t *as, unsigned rd, size_t local);
 void asm_rv64_store_local(asm_rv64_t *as, unsigned rs, size_t local);
 void asm_rv64_local_addr(asm_rv64_t *as, unsigned rd, size_t local);
@@ -407,6 +417,7 @@ void asm_rv64_jump_reg(asm_rv64_t *as, unsigned rs);
 void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, size_t label);
 void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t label);
 void asm_rv64_call_table(asm_rv64_t *as, size_t index);
+void asm_rv64_fence(asm_rv64_t *as);
 
 // Short branches forward, within one operation: skip() returns what skip_end() wants where it shall land.
 size_t asm_rv64_skip(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2);
@@ -484,9 +495,9 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
 #define ASM_LOAD8_REG_REG_OFFSET(as, rd, base, index) asm_rv64_load(as, RV64_B, rd, base, index)
 #define ASM_LOAD16_REG_REG_OFFSET(as, rd, base, index) asm_rv64_load(as, RV64_H, rd, base, (int64_t)((uint64_t)(index) << 1))
 #define ASM_LOAD32_REG_REG_OFFSET(as, rd, base, index) asm_rv64_load(as, RV64_W, rd, base, (int64_t)((uint64_t)(index) << 2))
-#define ASM_LOAD8_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_B, rd, base, index, false)
-#define ASM_LOAD16_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_H, rd, base, index, false)
-#define ASM_LOAD32_REG_REG_REG(as, rd, base, index) asm_rv64_load_indexed(as, RV64_W, rd, base, index, false)
+#define ASM_LOAD8_REG_REG_REG(as, rd, base, index) asm_rv64_load_element(as, RV64_B, rd, base, asm_rv64_element(as, RV64_B, index, false))
+#define ASM_LOAD16_REG_REG_REG(as, rd, base, index) asm_rv64_load_element(as, RV64_H, rd, base, asm_rv64_element(as, RV64_H, index, false))
+#define ASM_LOAD32_REG_REG_REG(as, rd, base, index) asm_rv64_load_element(as, RV64_W, rd, base, asm_rv64_element(as, RV64_W, index, false))
 
 #define ASM_STORE_REG_REG_OFFSET(as, rs, base, words) asm_rv64_store(as, RV64_D, rs, base, (int64_t)(words) * 8)
 #define ASM_STORE8_REG_REG(as, rs, base) asm_rv64_store(as, RV64_B, rs, base, 0)
@@ -495,9 +506,9 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
 #define ASM_STORE8_REG_REG_OFFSET(as, rs, base, index) asm_rv64_store(as, RV64_B, rs, base, index)
 #define ASM_STORE16_REG_REG_OFFSET(as, rs, base, index) asm_rv64_store(as, RV64_H, rs, base, (int64_t)((uint64_t)(index) << 1))
 #define ASM_STORE32_REG_REG_OFFSET(as, rs, base, index) asm_rv64_store(as, RV64_W, rs, base, (int64_t)((uint64_t)(index) << 2))
-#define ASM_STORE8_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_B, rs, base, index, false)
-#define ASM_STORE16_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_H, rs, base, index, false)
-#define ASM_STORE32_REG_REG_REG(as, rs, base, index) asm_rv64_store_indexed(as, RV64_W, rs, base, index, false)
+#define ASM_STORE8_REG_REG_REG(as, rs, base, index) asm_rv64_store_element(as, RV64_B, rs, base, asm_rv64_element(as, RV64_B, index, false))
+#define ASM_STORE16_REG_REG_REG(as, rs, base, index) asm_rv64_store_element(as, RV64_H, rs, base, asm_rv64_element(as, RV64_H, index, false))
+#define ASM_STORE32_REG_REG_REG(as, rs, base, index) asm_rv64_store_element(as, RV64_W, rs, base, asm_rv64_element(as, RV64_W, index, false))
 
 #endif // GENERIC_ASM_API
 

@@ -40,6 +40,7 @@ static bool hook_rot_two(emit_t *emit);
 static bool hook_rot_three(emit_t *emit);
 static bool hook_unary_op(emit_t *emit, mp_unary_op_t op);
 static bool hook_binary_op(emit_t *emit, mp_binary_op_t op);
+static bool hook_call_function(emit_t *emit, mp_uint_t n_positional, mp_uint_t n_keyword, mp_uint_t star_flags);
 static bool hook_return_value(emit_t *emit);
 
 // Word index of REG_LOCAL_1, s0, in nlr_buf_t.
@@ -364,6 +365,22 @@ static void load_viper_args(emit_t *emit) {
     }
 }
 
+// riscv_fence() in viper code is an instruction: fence iorw, iorw
+static bool hook_call_function(emit_t *emit, mp_uint_t n_positional, mp_uint_t n_keyword, mp_uint_t star_flags) {
+    stack_info_t *fun = peek_stack(emit, n_positional + 2 * n_keyword);
+    if (!emit->do_viper_types || fun->vtype != VTYPE_BUILTIN_CAST || fun->data.u_imm != MP_NATIVE_TYPE_FENCE) {
+        return false;
+    }
+    if (n_positional != 0 || n_keyword != 0 || star_flags != 0) {
+        EMIT_NATIVE_VIPER_TYPE_ERROR(emit, MP_ERROR_TEXT("'%q' takes no arguments"), MP_QSTR_riscv_fence);
+        adjust_stack(emit, -(mp_int_t)(n_positional + 2 * n_keyword));
+    }
+    adjust_stack(emit, -1);
+    asm_rv64_fence(emit->as);
+    emit_post_push_imm(emit, VTYPE_PTR_NONE, 0);
+    return true;
+}
+
 // Converts a viper integer to a small int where it fits, without a call.
 static bool hook_return_value(emit_t *emit) {
     asm_rv64_t *as = emit->as;
@@ -532,9 +549,18 @@ static bool pointer_size(vtype_kind_t vtype, unsigned *size) {
         case VTYPE_PTR32:
             *size = RV64_W;
             return true;
+        case VTYPE_PTR64:
+            *size = RV64_D;
+            return true;
         default:
             return false;
     }
+}
+
+// Pops an index. What computed it becomes part of the access if nobody else wants it.
+static rv64_element_t pop_element(emit_t *emit, unsigned size) {
+    unsigned index = pop_value(emit, 0);
+    return asm_rv64_element(emit->as, size, index, is_temporary(index) && !is_on_stack(emit, index));
 }
 
 static bool hook_load_subscr(emit_t *emit) {
@@ -552,10 +578,10 @@ static bool hook_load_subscr(emit_t *emit) {
         rd = result_register(emit, base, base);
         asm_rv64_load(emit->as, size, rd, base, offset);
     } else {
-        unsigned index = pop_value(emit, 0);
-        unsigned base = pop_value(emit, 1u << index);
-        rd = result_register(emit, base, index);
-        asm_rv64_load_indexed(emit->as, size, rd, base, index, is_temporary(index) && !is_on_stack(emit, index) && index != base);
+        rv64_element_t element = pop_element(emit, size);
+        unsigned base = pop_value(emit, 1u << element.index);
+        rd = result_register(emit, base, element.index);
+        asm_rv64_load_element(emit->as, size, rd, base, element);
     }
     emit_post_push_reg(emit, VTYPE_INT, rd);
     return true;
@@ -577,11 +603,10 @@ static bool hook_store_subscr(emit_t *emit) {
         unsigned value = pop_value(emit, 1u << base);
         asm_rv64_store(emit->as, size, value, base, offset);
     } else {
-        unsigned index = pop_value(emit, 0);
-        unsigned base = pop_value(emit, 1u << index);
-        unsigned value = pop_value(emit, 1u << index | 1u << base);
-        bool dead = is_temporary(index) && !is_on_stack(emit, index) && index != base && index != value;
-        asm_rv64_store_indexed(emit->as, size, value, base, index, dead);
+        rv64_element_t element = pop_element(emit, size);
+        unsigned base = pop_value(emit, 1u << element.index);
+        unsigned value = pop_value(emit, 1u << element.index | 1u << base);
+        asm_rv64_store_element(emit->as, size, value, base, element);
     }
     return true;
 }

@@ -71,13 +71,16 @@ static void sequence(const char *name) {
     else if (!strcmp(name, "set")) asm_rv64_set(&as, a[0], a[1], a[2], a[3]);
     else if (!strcmp(name, "load")) asm_rv64_load(&as, a[0], a[1], a[2], a[3]);
     else if (!strcmp(name, "store")) asm_rv64_store(&as, a[0], a[1], a[2], a[3]);
-    else if (!strcmp(name, "load_indexed")) asm_rv64_load_indexed(&as, a[0], a[1], a[2], a[3], false);
-    else if (!strcmp(name, "store_indexed")) asm_rv64_store_indexed(&as, a[0], a[1], a[2], a[3], false);
+    else if (!strcmp(name, "load_indexed"))
+        asm_rv64_load_element(&as, a[0], a[1], a[2], asm_rv64_element(&as, a[0], a[3], false));
+    else if (!strcmp(name, "store_indexed"))
+        asm_rv64_store_element(&as, a[0], a[1], a[2], asm_rv64_element(&as, a[0], a[3], false));
     else if (!strcmp(name, "folded")) { // an index computed in a2 from a4, then used to load a3 or store it
         asm_rv64_op_imm(&as, a[1], RV64_A2, RV64_A4, a[2]);
         if (a[4]) asm_rv64_op_imm(&as, RV64_OP_ADD, RV64_A2, RV64_A2, a[4]);
-        if (a[3]) asm_rv64_load_indexed(&as, a[0], RV64_A3, RV64_S0, RV64_A2, true);
-        else asm_rv64_store_indexed(&as, a[0], RV64_A3, RV64_S0, RV64_A2, true);
+        rv64_element_t e = asm_rv64_element(&as, a[0], RV64_A2, true);
+        if (a[3]) asm_rv64_load_element(&as, a[0], RV64_A3, RV64_S0, e);
+        else asm_rv64_store_element(&as, a[0], RV64_A3, RV64_S0, e);
         if (a[3] == 2 && !asm_rv64_move_result(&as, RV64_A3, RV64_S5)) asm_rv64_mv(&as, RV64_S5, RV64_A3);
     } else if (!strcmp(name, "skip")) {
         size_t skip = a[0] < 0 ? asm_rv64_skip_always(&as) : asm_rv64_skip(&as, a[0], a[1], a[2]);

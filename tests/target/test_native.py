@@ -203,7 +203,7 @@ except TypeError:
     assert target.exec(code) == ""
 
 
-@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
 def test_pointers_at_constant_and_variable_places(size, target):
     step = size // 8
     indices = sorted(
@@ -236,7 +236,7 @@ def more(p: ptr{size}, i: int) -> int:
 def clear(p: ptr{size}, i: int):
     p[i] = 0
     p[{i}] = 0
-for v in (0, 1, 0x7f, 0x80, 0xff, 0x1234, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xfedcba98, 0xffffffff):
+for v in (0, 1, 0x7f, 0x80, 0xff, 0x1234, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xfedcba98, 0xffffffff, 0x123456789abcdef0, 0x7fffffffffffffff):
     v &= {(1 << size) - 1}
     for put, get in ((store, load), (lambda p, v: store_at(p, {i}, v), lambda p: load_at(p, {i}))):
         for i in range(len(buf)): buf[i] = 0
@@ -244,7 +244,7 @@ for v in (0, 1, 0x7f, 0x80, 0xff, 0x1234, 0x8000, 0xffff, 0x7fffffff, 0x80000000
         if get(buf) != v or int.from_bytes(buf[{i * step}:{i * step + step}], "little") != v or sum(buf) != sum(v.to_bytes(8, "little")):
             print({i}, v, get(buf))
     assert store_at(buf, {i}, v) == {i * 2}
-    assert more(buf, {i}) == 2 * (v + 1) & {(1 << size) - 1}
+    assert wrap(more(buf, {i})) == wrap(2 * (v + 1) & {(1 << size) - 1})
     clear(buf, {i})
     assert sum(buf) == 0
 """.replace("for i in range(len(buf)): buf[i] = 0", "buf[:] = empty")
@@ -401,6 +401,32 @@ def v(n: int):
 print(v(5) == v(0))
 """
     assert target.exec(code) == "True\nTrue\n"
+
+
+def test_viper_has_a_fence_instruction(target):
+    code = """
+import micropython
+@micropython.viper
+def f(p: ptr64, v: int) -> int:
+    p[1] = v
+    riscv_fence()
+    p[0] = p[1] + 1
+    riscv_fence()
+    return ptr32(p)[0]
+print(f(bytearray(16), 41))
+for line in ("riscv_fence(1)", "riscv_fence(*x)", "riscv_fence(a=1)"):
+    try:
+        exec("@micropython.viper\\ndef f(x):\\n " + line, {"micropython": micropython})
+        print("taken", line)
+    except ViperTypeError:
+        pass
+try:
+    exec("@micropython.viper\\ndef f(x: riscv_fence): pass", {"micropython": micropython})
+    print("taken as a type")
+except ViperTypeError:
+    pass
+"""
+    assert target.exec(code) == "42\n"
 
 
 def test_viper_converts_or_refuses_where_objects_are_needed(target):
