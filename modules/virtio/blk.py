@@ -97,12 +97,12 @@ class Blk(Device):
         ValueError: bad length or place.  OSError: EIO, ETIMEDOUT (buf stays in use until the
         device answers or is reset).  virtio 5.2.6; needs DRIVER_OK.
         """
-        self.engine.run(_IN, ((sector, buf),), _DEPTH, timeout_ms)
+        self.engine.single(_IN, sector, buf, timeout_ms)
 
     def write(self, sector, buf, timeout_ms=_TIMEOUT_MS):
         """Write buf to whole sectors; otherwise like read(). EIO on a read-only disk."""
         self._check_write("write sector %d", sector)
-        self.engine.run(_OUT, ((sector, buf),), _DEPTH, timeout_ms)
+        self.engine.single(_OUT, sector, buf, timeout_ms)
 
     def read_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH):
         """Read [(sector, buf), ...], as many at once as the queue holds, depth at most.

@@ -20,7 +20,7 @@ _TAGS = const(256)  # batches alive at a time
 _SPINS = const(20000)  # looks at used.idx in one viper call: a fraction of a millisecond
 _CHECK = const(63)  # after so many of them (plus 1) in vain, look at the status register
 _OVERRUN = const(0x10000)
-_TABLE = const(64)  # pieces that fit into the table kept for blocking calls
+_CHUNK = const(64)  # longer batches are staged in such chunks, while the device works on the one before
 
 _KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 11: "discard", 13: "write zeroes"}
 _STATUS = {1: "IOERR", 2: "UNSUPP", 0xFF: "no status written"}
@@ -40,6 +40,7 @@ class Request:
         self.depth = 0
         self.error = None
         self.over = False
+        self.kept = False  # belongs to a blocking call, or waits for the next one
 
     def __repr__(self):
         state = "failed" if self.error is not None else "done" if self.over else "in flight"
@@ -79,7 +80,7 @@ class Engine:
         self._tags = list(range(_TAGS))
         self._waiting = []  # requests with pieces that are not posted yet
         self._feeding = False
-        self._own = None  # the Request of blocking calls, kept for the next one
+        self._pool = []  # Requests of blocking calls that are over, for the next ones
         self.segment = self.piece = self.top = 0
 
     def _make_slots(self, vq):
@@ -114,25 +115,89 @@ class Engine:
     # -- starting ---------------------------------------------------------------------------
 
     def run(self, kind, pieces, depth, timeout_ms):
-        """Do a batch and wait for it. ValueError and TypeError come before the device sees any of it."""
+        """Do a batch and wait for it.
+
+        ValueError and TypeError come before the device sees any of it, but for reads of more than
+        64 pieces: those begin while the later pieces are still being looked at.
+        """
         if not self.vq.live:
             self.device.check()
-        req = self._own
-        self._own = None
-        if req is None:
-            req = self._request()
-            req.table = Area(blkring.PIECE_SIZE * _TABLE)
+        n = len(pieces)
+        step = n
+        if n > _CHUNK:
+            step = _CHUNK
+            if kind == _OUT:
+                for sector, buf in pieces:
+                    self.check(sector, len(buf))
+        flying = []
+        error = None
         try:
-            self._start(req, kind, pieces, depth)
-            self.finish(req, timeout_ms)
+            for i in range(0, n, step):
+                if len(flying) > depth // _CHUNK + 1:
+                    error = self._conclude(flying, timeout_ms) or error
+                req = self._pool.pop() if self._pool else self._pooled()
+                flying.append(req)
+                self._start(req, kind, pieces if step == n else pieces[i : i + step], depth)
+            while flying:
+                error = self._conclude(flying, timeout_ms) or error
+        except BaseException:
+            for req in flying:
+                self._abandon(req)
+            raise
+        if error is not None:
+            raise error
+
+    def _pooled(self):
+        req = self._request()
+        req.kept = True
+        req.table = Area(blkring.PIECE_SIZE * _CHUNK)
+        return req
+
+    def _conclude(self, flying, timeout_ms):
+        """Wait for the oldest Request of a blocking call, keep it for the next one; its error."""
+        req = flying[0]
+        self.finish(req, timeout_ms)
+        error = req.error
+        req.error = None
+        req.pieces = ()
+        flying.pop(0)
+        self._pool.append(req)
+        return error
+
+    @micropython.native
+    def single(self, kind, sector, buf, timeout_ms):
+        """Like run() for one piece: the common case in as few steps as possible."""
+        pool = self._pool
+        n = len(buf)
+        addr = riscv.addr(buf, kind == 0)
+        if not pool or self._waiting or sector > self.top:
+            return self.run(kind, ((sector, buf),), _SLOTS, timeout_ms)
+        st = self.st
+        bk = self.bk
+        own = pool.pop()
+        tag = own.tag
+        if blkring.single(st, bk, kind, sector, addr, n, tag):
+            pool.append(own)
+            return self.run(kind, ((sector, buf),), _SLOTS, timeout_ms)
+        own.pieces = ((sector, buf),)
+        fence = riscv.fence
+        ring.publish(st, fence)
+        if ring.reap(st, _SPINS, fence) != 1 or blkring.finish(st, bk, tag):
+            return self._linger(own, kind, timeout_ms)
+        own.pieces = ()
+        pool.append(own)
+
+    def _linger(self, req, kind, timeout_ms):
+        """The rest of single() when the answer is not there at once, or is no good one."""
+        req.kind = kind
+        req.count = 1
+        try:
+            error = self._conclude([req], timeout_ms)
         except BaseException:
             self._abandon(req)
             raise
-        if req.error is not None:
-            self.forget(req)
-            raise req.error
-        req.pieces = ()
-        self._own = req
+        if error is not None:
+            raise error
 
     def submit(self, kind, pieces, depth):
         """Start a batch; its Request."""
@@ -170,14 +235,16 @@ class Engine:
         req.pieces = pieces
         req.count = n
         req.depth = depth
+        req.long = False
         bits = self._stage(table.addr, pieces, kind == 0)
         if bits:
             self._restage(req, bits)
-        elif not self._waiting and blkring.feed(self.st, bk, table.addr, min(n, depth), kind, tag) == n:
+        elif not self._waiting and blkring.feed(self.st, bk, table.addr, n, kind, tag, depth) == n:
             ring.publish(self.st, riscv.fence)
             return
         self._waiting.append(req)
-        self._feed()
+        if req.long or self._hungry():
+            self._feed()
 
     @micropython.native
     def _stage(self, table, pieces, reads):
@@ -237,20 +304,22 @@ class Engine:
 
     def _feed_one(self, req):
         """Post pieces of one request; True when none is left over."""
+        st = self.st
         bk = self.bk
         n = req.count
-        stop = min(n, req.depth + n - blkring.left(bk, req.tag))
+        tag = req.tag
+        table = req.table.addr
         if not req.long:
-            return blkring.feed(self.st, bk, req.table.addr, stop, req.kind, req.tag) == n
+            return blkring.feed(st, bk, table, n, req.kind, tag, req.depth) == n
         while True:
-            i = blkring.posted(bk, req.tag)
-            if i >= stop:
-                return i == n
+            i = blkring.posted(bk, tag)
+            if i >= n:
+                return True
             sector, buf = req.pieces[i]
             if self.slots and len(buf) <= self.segment:
-                if blkring.feed(self.st, bk, req.table.addr, i + 1, req.kind, req.tag) == i:
+                if blkring.feed(st, bk, table, i + 1, req.kind, tag, req.depth) == i:
                     return False
-            elif not self.chain(req, sector, *self._cut(req.kind, buf)):
+            elif self.vq.in_flight >= req.depth or not self.chain(req, sector, *self._cut(req.kind, buf)):
                 return False
 
     def _cut(self, kind, buf):
@@ -322,18 +391,16 @@ class Engine:
                 deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
             elif time.ticks_diff(deadline, time.ticks_ms()) <= 0:
                 self._timed_out(req, timeout_ms)
-            if self._waiting and self._hungry(left):
+            if self._waiting and self._hungry():
                 self._feed()
             rounds += 1
             if rounds & _CHECK == 0:
                 self.device.check_status()
         req.over = True
 
-    def _hungry(self, left):
+    def _hungry(self):
         """Whether posting is worth a notification: half of the slots, or of the depth, is free."""
-        req = self._waiting[0]
-        flying = blkring.posted(self.bk, req.tag) - req.count + blkring.left(self.bk, req.tag)
-        return flying * 2 <= req.depth or mem32[self.bk] * 2 >= self.slots
+        return mem32[self.st + 56] * 2 <= self._waiting[0].depth or mem32[self.bk] * 2 >= self.slots
 
     def pump(self):
         """Take what the device has finished and post what waits. Never blocks."""
@@ -419,6 +486,7 @@ class Engine:
 
     def _abandon(self, req):
         """Nobody will wait for it; it keeps its buffers until the device is done with them."""
+        req.kept = False
         if req in self._waiting:
             self._waiting.remove(req)
         if blkring.posted(self.bk, req.tag) == 0:
@@ -429,6 +497,6 @@ class Engine:
         self.pump()
         idle = self.vq.in_flight == 0 and not self._waiting
         for req in list(self.requests.values()):
-            if req is not self._own and (idle or blkring.left(self.bk, req.tag) == 0):
+            if not req.kept and (idle or blkring.left(self.bk, req.tag) == 0):
                 req.over = True
                 self.forget(req)

@@ -94,17 +94,22 @@ def stage(bk: int, table: int, i: int, sector: int, addr: int, n: int) -> int:
 
 
 @micropython.viper
-def feed(st: int, bk: int, table: int, stop: int, kind: int, tag: int) -> int:
-    """Put reads (0) or writes (1) up to piece `stop` while slots are free; how many are posted in all."""
+def feed(st: int, bk: int, table: int, stop: int, kind: int, tag: int, depth: int) -> int:
+    """Put reads (0) or writes (1) up to piece `stop` while slots are free; how many are posted in all.
+
+    depth: most chains in flight in this queue.
+    """
     s = ptr32(st)
     b = ptr32(bk)
     shadow = ptr32(s[6] | s[7] << 32)
     avail = ptr16(s[2] | s[3] << 32)
     tags = ptr32((b[4] | b[5] << 32) + 8 * tag)
-    free = b[0]
+    free = 0 if s[24] else b[0]
     idx = s[9]
     first = tags[0]
     i = first
+    if stop > first + depth - s[14]:
+        stop = first + depth - s[14]
     while i < stop and free > 0:
         free -= 1
         head = b[10 + free]
@@ -133,11 +138,55 @@ def feed(st: int, bk: int, table: int, stop: int, kind: int, tag: int) -> int:
         avail[2 + (idx & s[8])] = head
         idx = (idx + 1) & 0xFFFF
         i += 1
+    if i == first:
+        return i
     b[0] = free
     s[9] = idx
     s[14] = s[14] + i - first
     tags[0] = i
     return i
+
+
+@micropython.viper
+def single(st: int, bk: int, kind: int, sector: int, addr: int, n: int, tag: int) -> int:
+    """stage(), begin() and feed() of one piece in one call; 0, or 1: nothing was done."""
+    s = ptr32(st)
+    b = ptr32(bk)
+    if s[24] or b[0] == 0 or n == 0 or n > b[9] or (n | sector << 9) & b[8]:
+        return 1
+    if sector < 0 or sector + (n >> 9) > (b[6] | b[7] << 32):
+        return 1
+    b[0] = b[0] - 1
+    head = b[10 + b[0]]
+    record = (b[2] | b[3] << 32) + 80 * head
+    r = ptr32(record)
+    r[12] = kind
+    r[13] = 0
+    r[14] = sector
+    r[15] = sector >> 32
+    r[16] = 0xFF
+    r[17] = tag
+    r[18] = n
+    shadow = ptr32(s[6] | s[7] << 32)
+    mid = shadow[4 * head]
+    link = shadow[4 * mid]
+    d = ptr32((s[0] | s[1] << 32) + 16 * mid)
+    if b[1]:
+        d = ptr32(record + 16)
+        link = 2
+    d[0] = addr
+    d[1] = addr >> 32
+    d[2] = n
+    d[3] = (1 if kind else 3) | link << 16
+    shadow[4 * head + 1] = (shadow[4 * head + 1] & (0xFFFF | _FIXED)) | _IN_FLIGHT
+    shadow[4 * head + 2] = 1 if kind else n + 1
+    ptr16(s[2] | s[3] << 32)[2 + (s[9] & s[8])] = head
+    s[9] = (s[9] + 1) & 0xFFFF
+    s[14] = s[14] + 1
+    tags = ptr32((b[4] | b[5] << 32) + 8 * tag)
+    tags[0] = 1
+    tags[1] = 1
+    return 0
 
 
 @micropython.viper

@@ -132,7 +132,7 @@ class Device:
 
     def _drop_queues(self):
         for queue in self.queues.values():
-            queue.live = False
+            queue.stop()
         self.queues = {}
 
     def close(self):
@@ -171,7 +171,7 @@ class Device:
         """The device broke the specification: set FAILED, raise DeviceError now and from now on."""
         self.error = DeviceError("%s: %s" % (self.name, text))
         for queue in self.queues.values():
-            queue.live = False
+            queue.stop()
         self.transport.set_status(self.transport.status() | _FAILED)
         raise self.error
 

@@ -58,6 +58,11 @@ class Virtqueue:
         struct.pack_into("<QII", self._state.buf, 80, *register)
         ring.init(self.st, self.size)
 
+    def stop(self):
+        """The device was reset or given up: nothing more goes into this ring."""
+        self.live = False
+        self._state.buf[96] = 1
+
     def __repr__(self):
         return "<queue %d of %s: size %d, %d free, %d in flight%s%s>" % (
             self.index,

@@ -15,6 +15,7 @@ State words, 64-bit addresses low word first:
     15 flags: 1 EVENT_IDX, 2 used lengths untrusted (legacy), 4 interrupts wanted
     16, 17 the used element that broke a rule  18, 19 done list: first, count
     20 address of the notify register  22 what to write there  23 its width in bytes
+    24 not 0: the device was given up, nothing may be posted
 Shadow table, four words a descriptor:
     next | chain: length of the chain it heads, IN_FLIGHT, DONE, FIXED | writable bytes | used len
     and after it the done list, a ring of one word a descriptor: heads used and not given back
@@ -23,7 +24,7 @@ Shadow table, four words a descriptor:
 import micropython
 from micropython import const
 
-STATE_SIZE = 96
+STATE_SIZE = 104
 SHADOW_SIZE = 20  # bytes a descriptor
 OVERRUN = 0x10000  # added to the count by reap() when the device broke a rule
 

@@ -118,6 +118,17 @@ def test_depth_limits_what_is_in_flight():
     req.wait()
 
 
+def test_bad_piece_of_a_long_write_is_found_before_anything_is_written():
+    disk, device = blk()
+    with pytest.raises(ValueError):
+        disk.write_many([(i % 64, bytes(512)) for i in range(200)] + [(64, bytes(512))])
+    assert device.requests == []
+    with pytest.raises(ValueError):
+        disk.read_many([(i % 64, bytearray(512)) for i in range(200)] + [(64, bytearray(512))])
+    disk.read(0, bytearray(512))
+    assert disk.vq.in_flight == 0
+
+
 def test_batch_notifies_once():
     """SPLIT-ANOTIF-07"""
     disk, device = blk()
@@ -321,7 +332,7 @@ def test_device_that_never_answers_times_out_and_keeps_the_buffer(transport):
     device.work(device.queues[0])
     disk.read(0, bytearray(512))
     disk.engine.sweep()
-    assert [req for req in disk.engine.requests.values() if req is not disk.engine._own] == []
+    assert [req for req in disk.engine.requests.values() if not req.kept] == []
 
 
 def test_timed_out_batch_does_not_disturb_the_next(transport):
@@ -337,7 +348,7 @@ def test_timed_out_batch_does_not_disturb_the_next(transport):
     assert all(buf == device.disk[512 * s : 512 * s + 512] for s, buf in new)
     assert disk.vq.in_flight == 0
     disk.engine.sweep()
-    assert [req for req in disk.engine.requests.values() if req is not disk.engine._own] == []
+    assert [req for req in disk.engine.requests.values() if not req.kept] == []
 
 
 def test_ctrl_c_in_the_middle_leaves_a_working_disk(transport, monkeypatch):
