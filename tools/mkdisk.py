@@ -34,11 +34,14 @@ mount -t devtmpfs devtmpfs /dev
 echo "Linux $(uname -r) on $(uname -m), $(grep -c ^processor /proc/cpuinfo) CPUs"
 echo "{MARKER}"
 case " $(cat /proc/cmdline) " in
-*" demo.poweroff "*) poweroff -f ;;
+*" demo.poweroff "*)
+    stty echo # returns when the console has sent everything; power-off would lose the rest
+    poweroff -f
+    ;;
 esac
 exec setsid cttyhack sh
 """
-APPLETS = "sh mount uname grep cat poweroff reboot setsid cttyhack ls dmesg free ps head tail nproc"
+APPLETS = "sh mount uname grep cat poweroff reboot setsid stty cttyhack ls dmesg free ps head tail nproc"
 EXTLINUX = """# Read by the firmware: one paragraph for each entry of the menu.
 default linux
 timeout 10
