@@ -418,7 +418,7 @@ for line in ("riscv_fence(1)", "riscv_fence(*x)", "riscv_fence(a=1)"):
     try:
         exec("@micropython.viper\\ndef f(x):\\n " + line, {"micropython": micropython})
         print("taken", line)
-    except ViperTypeError:
+    except (ViperTypeError, NotImplementedError):
         pass
 try:
     exec("@micropython.viper\\ndef f(x: riscv_fence): pass", {"micropython": micropython})
