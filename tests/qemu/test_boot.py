@@ -2,10 +2,11 @@
 
 import os
 import subprocess
+import zlib
 
 import disk
 import pytest
-from session import build_folder, qemu_version
+from session import RemoteError, build_folder, qemu_version
 
 KERNEL = build_folder() / "supply" / "kernel" / "linux"
 INITRAMFS = build_folder() / "disk" / "initramfs"
@@ -295,3 +296,113 @@ def test_repeated_handover_never_loses_a_hart(new_guest, tmp_path, payload):
         guest.expect(r"(\d\+){4}")
         assert guest.exit_code() == 42
         guest.restart()
+
+
+# Prints the three bytes at its end, which is not a multiple of 8 from its start, and ends QEMU with 43.
+TAIL = r"""
+    .globl _start
+_start:
+    bnez    a0, 2f
+    la      t0, tail
+    li      t1, 0x10000000
+    li      t2, 3
+1:  lbu     t3, 0(t0)
+    sb      t3, 0(t1)
+    addi    t0, t0, 1
+    addi    t2, t2, -1
+    bnez    t2, 1b
+    li      t0, 0x100000
+    li      t1, 0x2b3333
+    sw      t1, 0(t0)
+2:  wfi
+    j       2b
+    .balign 8
+tail: .ascii "<=>"
+"""
+
+
+def test_moves_are_made_in_order_upwards_and_downwards_with_odd_lengths(new_guest, tmp_path):
+    (tmp_path / "t.S").write_text(TAIL)
+    elf, raw = tmp_path / "t.elf", tmp_path / "t.bin"
+    words = ["riscv64-unknown-elf-gcc", "-nostdlib", "-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany"]
+    subprocess.run([*words, "-Wl,-Ttext=0x83000000,-N,--build-id=none", "-o", elf, tmp_path / "t.S"], check=True)
+    subprocess.run(["riscv64-unknown-elf-objcopy", "-O", "binary", elf, raw], check=True)
+    code = raw.read_bytes().rstrip(b"\0")
+    assert len(code) % 8 == 3
+    guest = new_guest(smp=3)
+    guest.wait_prompt()
+    guest.begin(f"""
+import riscv, uctypes, fdt
+code = {code!r}
+base, size = 0x83000000, len(code)
+riscv.reserve(base, base + 0x4000, "test")
+uctypes.bytearray_at(base + 0x1000, size)[:] = code
+blob = bytes(riscv.fdt())
+uctypes.bytearray_at(base + 0x2000, len(blob))[:] = blob
+moves = ((base + 0x1008, base + 0x1000, size), (base + 0x1000, base + 0x1008, size), (base, base + 0x1000, size))
+riscv.handoff(base + 0x800000, base, base + 0x2000, 0, moves)
+""")
+    guest.expect("<=>")
+    assert guest.exit_code() == 43
+
+
+def test_handoff_refuses_what_would_go_wrong(new_guest):
+    guest = new_guest(smp=2)
+    guest.wait_prompt()
+    guest.exec("import riscv")
+    for arguments, why in (
+        ("0x83000004, 0x80000000, 0x83001000", "page"),
+        ("0x10000000, 0x80000000, 0x83001000", "page"),
+        ("0x83000000, 0x80000000, 0x83001004", "fdt"),
+        ("0x83000000, 0x80000000, 0x83001000, 0, ((0x83000800, 0x84000000, 8),)", "trampoline"),
+        ("0x83000000, 0x80000000, 0x83001000, 0, ((0x84000001, 0x84001000, 8),)", "destination"),
+        ("0x83000000, 0x80000000, 0x83001000, 0, ((0x84000000, 0x10000000, 8),)", "source"),
+        ("0x83000000, 0x80000000, 0x83001000, 0, ((0x84000000, 0x84001000, 8),) * 200", "moves"),
+    ):
+        with pytest.raises(RemoteError, match=f"ValueError: handoff: .*{why}"):
+            guest.exec(f"riscv.handoff({arguments})")
+    assert guest.eval("riscv.harts()") == 2
+
+
+def test_loaded_plan_is_in_memory_as_shown(new_guest, tmp_path):
+    kernel = disk.riscv_image(70000, image_size=0x300000)
+    files = {"/k": kernel, "/a": b"first", "/b": b"second!!", "/k.gz": disk.gzipped(kernel)}
+    guest = new_guest(disks=[disk.whole(tmp_path / "d", files)])
+    guest.wait_prompt()
+    guest.exec("""
+import loader, fdt, riscv, binascii
+from uctypes import bytearray_at
+v = loader.volume()
+def crc(piece, size):
+    return binascii.crc32(bytearray_at(p.piece(piece).addr, size))
+p = loader.plan("/k", ["/a", "/b"], "one two", volume=v).load()
+""")
+    assert guest.eval("crc('kernel', 70000)") == zlib.crc32(kernel)
+    assert guest.eval("crc('initrd', 16)") == zlib.crc32(b"first\0\0\0second!!")
+    assert guest.eval("crc('opensbi', 1000)") == guest.eval("binascii.crc32(riscv.opensbi()[:1000])")
+    guest.exec("t = fdt.FDT(bytearray_at(p.piece('fdt').addr, p.piece('fdt').size))\nc = t.chosen")
+    assert guest.eval("c.string('bootargs')") == "one two"
+    assert guest.eval("c.u64('linux,initrd-start') == p.piece('initrd').addr")
+    assert guest.eval("c.u64('linux,initrd-end') - c.u64('linux,initrd-start')") == 16
+    assert guest.eval("len(c['rng-seed'])") == 32
+    assert guest.eval("bytes(c['rng-seed']) != bytes(fdt.node('/chosen')['rng-seed'])")
+    assert guest.eval("c.string('stdout-path') == fdt.node('/chosen').string('stdout-path')")
+    assert guest.eval("t.memreserve()[-1] == (p.piece('trampoline').addr, 4096)")
+    names = {"kernel", "initrd", "fdt", "opensbi", "trampoline"}
+    assert names <= {name for _, _, name in guest.eval("riscv.regions()")}
+    guest.exec("p.release()\np = loader.plan('/k.gz', volume=v).load()")
+    assert guest.eval("crc('kernel', 70000)") == zlib.crc32(kernel)
+    guest.exec("p.release()")
+    assert not (names - {"fdt"}) & {name for _, _, name in guest.eval("riscv.regions()")}
+
+
+def test_fdtdir_finds_the_machines_own_name_or_nothing(new_guest, tmp_path):
+    conf = "label x\nkernel /k\nfdtdir /dtbs/\nlabel y\nkernel /k\nfdtdir /none\n"
+    blob = tmp_path / "virt.dtb"
+    subprocess.run(["qemu-system-riscv64", "-M", f"virt,dumpdtb={blob}", "-m", "256M"], check=True)
+    files = {"/k": disk.riscv_image(), "/extlinux/extlinux.conf": conf.encode(), "/dtbs/riscv-virtio.dtb": blob}
+    guest = new_guest(disks=[disk.whole(tmp_path / "d", files)])
+    guest.wait_prompt()
+    guest.exec("import loader\nv = loader.volume()")
+    assert "/dtbs/riscv-virtio.dtb" in guest.exec("loader.sysboot(v, label='x', dry_run=True)")
+    assert "devicetree of this machine" in guest.exec("loader.sysboot(v, label='y', dry_run=True)")
