@@ -10,6 +10,7 @@ from machine import mem32
 from micropython import const
 
 from . import blkring, ring
+from .blkrequest import Request, failure
 from .dma import Area
 
 _IN = const(0)
@@ -21,50 +22,6 @@ _SPINS = const(20000)  # looks at used.idx in one viper call: a fraction of a mi
 _CHECK = const(63)  # after so many of them (plus 1) in vain, look at the status register
 _OVERRUN = const(0x10000)
 _CHUNK = const(64)  # longer batches are staged in such chunks, while the device works on the one before
-
-_KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 11: "discard", 13: "write zeroes"}
-_STATUS = {1: "IOERR", 2: "UNSUPP", 0xFF: "no status written"}
-
-
-class Request:
-    """Reads or writes under way: one or more pieces, each a request of its own to the device."""
-
-    def __init__(self, engine):
-        self.engine = engine
-        self.kind = 0
-        self.pieces = ()  # [(sector, buffer)], the reference that keeps the buffers
-        self.count = 0
-        self.table = None  # Area with the staged pieces
-        self.long = False  # some piece needs more than one segment
-        self.tag = 0
-        self.depth = 0
-        self.error = None
-        self.over = False
-        self.kept = False  # belongs to a blocking call, or waits for the next one
-
-    def __repr__(self):
-        state = "failed" if self.error is not None else "done" if self.over else "in flight"
-        name = self.engine.device.name
-        return "<%s %s, %d pieces: %s>" % (name, _KINDS[self.kind], self.count, state)
-
-    @property
-    def done(self):
-        """Whether all of it is finished; looks at the queue, never blocks."""
-        if not self.over:
-            self.engine.pump()
-            self.over = self.engine.left(self) == 0
-        return self.over
-
-    def wait(self, timeout_ms=5000):
-        """Wait for the end; raises what went wrong. timeout_ms: without any progress.
-
-        OSError: EIO, ETIMEDOUT (the buffers stay in use until the device answers or is reset).
-        """
-        if not self.over:
-            self.engine.finish(self, timeout_ms)
-        self.engine.forget(self)
-        if self.error is not None:
-            raise self.error
 
 
 class Engine:
@@ -442,31 +399,16 @@ class Engine:
         status = words[3] & 0xFF
         short = used < ring.writable(st, head) and not self.device.transport.legacy
         if (status or short) and req is not None and req.error is None:
-            req.error = self._error(words, status, used)
+            req.error = failure(self.device.name, words, status, used)
         if slot:
             blkring.retire(st, self.bk, head)
         else:
             vq.release(head)
             blkring.count(self.bk, req.tag, 0, -1)
 
-    def _error(self, words, status, used):
-        what = _KINDS.get(words[0], "request")
-        if words[0] <= _OUT:
-            what += " sector %d" % words[2]
-            if len(words) > 5:
-                what += "+%d" % (words[5] // 512)
-        why = _STATUS.get(status) or "status %d" % status
-        if status == 0:
-            why = "only %d bytes written" % used
-        code = errno.EOPNOTSUPP if status == 2 else errno.EIO
-        return OSError(code, "%s: %s: %s" % (self.device.name, what, why))
-
     def _timed_out(self, req, timeout_ms):
-        what = _KINDS[req.kind]
-        if req.kind <= _OUT:
-            what += " sector %d" % req.pieces[0][0]
         self.device.check_status()
-        text = "%s: %s: no answer in %d ms" % (self.device.name, what, timeout_ms)
+        text = "%s: %s: no answer in %d ms" % (self.device.name, req.what(), timeout_ms)
         raise OSError(errno.ETIMEDOUT, text)
 
     # -- accounts -------------------------------------------------------------------------------
