@@ -5,7 +5,7 @@ import micropython
 from micropython import const
 
 _LINE = const(16384)  # one request of this size costs the same round trip as one of 512 bytes
-_LINES = const(32)
+_LINES = const(16)
 _ZEROS = const(4096)
 _SECTOR = const(512)
 # A large read goes out in pieces of this size, all in flight: the host copies them side by side, and

@@ -221,3 +221,28 @@ def test_damaged_ext4_is_told_and_the_prompt_stays(new_guest, tmp_path):
         with pytest.raises(RemoteError, match="ext4: " + text):
             guest.exec(f"import fs, virtio; fs.volume(virtio.open('blk{number}')).read('/boot/linux')")
     assert guest.eval("1 + 1") == 2
+
+
+@pytest.mark.parametrize("kind", ["ext2", "ext4", "fat32"])
+def test_disk_with_4096_byte_blocks(new_guest, tmp_path, kind):
+    options = {"options": ("-S", "4096", "-s", "1"), "size": 272 * MIB} if kind == "fat32" else {"block": 1024}
+    path = disk.filesystem(tmp_path / "disk", FILES, kind, **options)
+    properties = "logical_block_size=4096,physical_block_size=4096"
+    guest = new_guest(disks=[{"file": path, "properties": properties}])
+    guest.wait_prompt()
+    guest.exec(PRELUDE + "v = fs.volume(d)")
+    assert guest.eval("(d.ioctl(5, 0), fs.table(d).scheme)") == (4096, "none")
+    for name in ("/boot/linux", "/small"):
+        assert guest.eval(f"sha(v.read({name!r}))") == RIGHT[name]
+
+
+def test_read_error_in_mid_file_is_told_and_other_files_are_still_read(new_guest, tmp_path):
+    path = disk.ext(tmp_path / "disk", FILES)
+    sector = disk.ext_block_offset(path, "/boot/linux", 300) // 512
+    guest = new_guest(disks=[{"file": disk.blkdebug(path, sector, tmp_path)}])
+    guest.wait_prompt()
+    guest.exec(PRELUDE + "v = fs.volume(d)")
+    with pytest.raises(RemoteError, match="EIO.*blk0: read sector.*IOERR"):
+        guest.exec("v.read('/boot/linux')")
+    assert guest.eval("sha(v.read('/lines.txt'))") == RIGHT["/lines.txt"]
+    assert guest.eval("len(v.listdir('/'))") == 7
