@@ -34,7 +34,8 @@ class Engine:
         self.st = vq.st
         self._make_slots(vq)
         self.requests = {}  # tag -> Request
-        self._tags = list(range(_TAGS))
+        self._tags = []  # free ones below _next_tag
+        self._next_tag = 0
         self._waiting = []  # requests with pieces that are not posted yet
         self._feeding = False
         self._pool = []  # Requests of blocking calls that are over, for the next ones
@@ -169,11 +170,14 @@ class Engine:
 
     def _request(self):
         """A new Request with a tag of its own. OSError(EAGAIN): too many are alive."""
-        if len(self._tags) < _TAGS // 2:
+        if len(self.requests) > _TAGS // 2:
             self.sweep()
-        if not self._tags:
+        if not self._tags and self._next_tag == _TAGS:
             raise OSError(errno.EAGAIN, "%s: %d requests in flight" % (self.device.name, _TAGS))
         req = Request(self)
+        if not self._tags:
+            self._tags.append(self._next_tag)
+            self._next_tag += 1
         req.tag = self._tags.pop()
         self.requests[req.tag] = req
         return req

@@ -1,6 +1,7 @@
 """Virtqueue: chains of buffers, the table of what is in flight, deadlines."""
 
 import errno
+import struct
 import time
 
 import riscv
@@ -44,13 +45,11 @@ class Virtqueue:
         self.indirect = device.has(28)
         self.event_idx = device.has(29)
         self._init_state(legacy, register)
-        self._inflight = [None] * size  # head -> (token, readable, writable)
+        self._inflight = {}  # head -> (token, readable, writable)
         self._tables = {}  # head -> Area of an indirect table, kept for the next time
         self._orphans = set()  # heads nobody waits for any more
 
     def _init_state(self, legacy, register):
-        import struct
-
         flags = (1 if self.event_idx else 0) | (2 if legacy else 0)
         addrs = (self.desc, self.avail, self.used, self._shadow.addr)
         struct.pack_into("<4Q", self._state.buf, 0, *addrs)
@@ -117,6 +116,7 @@ class Virtqueue:
             ring.put(self.st, head, total)
         except BaseException:
             if ring.state(self.st, head) == -2:
+                self._inflight.pop(head, None)
                 ring.give(self.st, head)
             raise
         return head
@@ -201,14 +201,14 @@ class Virtqueue:
 
     def token(self, head):
         """What add() was given as token; None for a head without a chain of its own."""
-        entry = self._inflight[head]
+        entry = self._inflight.get(head)
         return None if entry is None else entry[0]
 
     def release(self, head):
         """Free a chain that is done; its used length."""
         used = ring.state(self.st, head)
         self._orphans.discard(head)
-        self._inflight[head] = None
+        self._inflight.pop(head, None)
         ring.give(self.st, head)
         return used
 
@@ -274,8 +274,6 @@ class Virtqueue:
                 self._dump_chain(head)
 
     def _dump_chain(self, head):
-        import struct
-
         used = ring.state(self.st, head)
         print("  head %d: %s" % (head, "in flight" if used == -1 else "used, %d bytes" % used))
         at = head
