@@ -80,7 +80,8 @@ def _ls(where, path="/"):
 
 def _ls_fat(volume, path):
     dirs = files = 0
-    for name, kind, _, size in volume.ilistdir(path):
+    dots = [(name, S_IFDIR, 0, 0) for name in (".", "..")] if path.strip("/") else []
+    for name, kind, _, size in dots + list(volume.ilistdir(path)):
         if kind == S_IFDIR:
             dirs += 1
             print("            %s/" % name)

@@ -137,21 +137,7 @@ def _extents(volume, node, start, end):
     while stack:
         view, count, depth, i, high = stack.pop()
         if not depth:
-            for i in range(i, count):
-                block, low, middle = unpack_from("<III", view, 12 + 12 * i)
-                if block >= end:
-                    return
-                length, physical = low & 0xFFFF, (low >> 16) << 32 | middle
-                if length > _EXTENT_INITIALISED_MAX:  # not written yet: reads as zeros
-                    length -= _EXTENT_INITIALISED_MAX
-                    where_to = 0
-                else:
-                    where_to = physical
-                if physical <= volume.first or physical + length > volume.count:
-                    why = "block %d: %d+%d is outside" % (block, physical, length)
-                    raise volume.error(EIO, where, why)
-                if block + length > start:
-                    yield block, where_to, length
+            yield from _leaf(volume, view, i, count, start, end, where)
             continue
         if i >= count:
             continue
@@ -164,6 +150,23 @@ def _extents(volume, node, start, end):
             physical = low | (middle & 0xFFFF) << 32
             view, count = _child(volume, node, physical, depth - 1, block, after, where)
             stack.append((view, count, depth - 1, _entry_at(view, count, start), after))
+
+
+def _leaf(volume, view, i, count, start, end, where):
+    """The extents of a leaf from entry i on that touch blocks start to end."""
+    while i < count:
+        block, low, middle = unpack_from("<III", view, 12 + 12 * i)
+        if block >= end:
+            return
+        length, physical = low & 0xFFFF, (low >> 16) << 32 | middle
+        written = length <= _EXTENT_INITIALISED_MAX
+        if not written:
+            length -= _EXTENT_INITIALISED_MAX
+        if physical <= volume.first or physical + length > volume.count:
+            raise volume.error(EIO, where, "block %d: %d+%d is outside" % (block, physical, length))
+        if block + length > start:
+            yield block, physical if written else 0, length
+        i += 1
 
 
 def _child(volume, node, physical, depth, low, high, where):

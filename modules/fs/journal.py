@@ -40,6 +40,7 @@ class Overlay(Blocks):
         self.moved = journal.moved
 
     def read(self, pieces):
+        """Read (byte offset, writable memoryview) pieces."""
         plain = []
         for off, view in pieces:
             self._split(off, view, plain)

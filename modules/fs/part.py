@@ -244,21 +244,11 @@ def _gpt(bdev, size, total, lba, head):
         read_blocks(bdev, lba, header)
     else:
         header = head[lba * size : (lba + 1) * size]
-    if bytes(header[:8]) != _GPT_SIGNATURE:
-        return "no signature"
-    length, crc = unpack_from("<II", header, 12)
-    if not _GPT_HEADER_MIN <= length <= size:
-        return "header size %d" % length
-    copy = bytearray(header[:length])
-    copy[16:20] = bytes(4)
-    if crc32(copy) != crc:
-        return "bad header CRC"
-    mine, _, first, last = unpack_from("<QQQQ", header, 24)
+    wrong = _gpt_header_fault(header, size, lba)
+    if wrong:
+        return wrong
+    first, last = unpack_from("<QQ", header, 40)
     start, number, entry, entries_crc = unpack_from("<QIII", header, 72)
-    if mine != lba:
-        return "header says block %d" % mine
-    if entry < _GPT_ENTRY_MIN or entry > size or entry & 3 or number * entry > _GPT_TABLE_MAX or not number:
-        return "%d entries of %d bytes" % (number, entry)
     if first > last or last >= total:
         return "usable blocks %d to %d of %d" % (first, last, total)
     blocks = (number * entry + size - 1) // size
@@ -278,6 +268,26 @@ def _gpt(bdev, size, total, lba, head):
         _gpt_entry(answer, n + 1, entries[n * entry : n * entry + _GPT_ENTRY_MIN], first, last)
         n = _next_used(entries, entry // 4, n + 1, number)
     return answer
+
+
+def _gpt_header_fault(header, size, lba):
+    """What is wrong with a GPT header by itself, or an empty string."""
+    if bytes(header[:8]) != _GPT_SIGNATURE:
+        return "no signature"
+    length, crc = unpack_from("<II", header, 12)
+    if not _GPT_HEADER_MIN <= length <= size:
+        return "header size %d" % length
+    copy = bytearray(header[:length])
+    copy[16:20] = bytes(4)
+    if crc32(copy) != crc:
+        return "bad header CRC"
+    mine = unpack_from("<Q", header, 24)[0]
+    if mine != lba:
+        return "header says block %d" % mine
+    number, entry = unpack_from("<II", header, 80)
+    if entry < _GPT_ENTRY_MIN or entry > size or entry & 3 or number * entry > _GPT_TABLE_MAX or not number:
+        return "%d entries of %d bytes" % (number, entry)
+    return ""
 
 
 def _gpt_entry(answer, number, entry, first, last):

@@ -91,13 +91,15 @@ def test_file_is_read_to_physical_memory(target):
         assert target.eval("(n, sha(b))") == (3_000_001, RIGHT["/boot/linux"])
 
 
-@pytest.mark.parametrize("reader", ["mount", "volume"])
+@pytest.mark.parametrize("reader", ["mount", "readonly"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_mounted_files_open_list_and_stat(target, kind, reader):
     if reader == "mount":
-        target.exec(f"fs.mount(table.find(label='{kind}'), '/x', readonly=True)")
+        target.exec(f"m = fs.mount(table.find(label='{kind}'), '/x')")
+        assert target.eval("type(m).__name__") == ("Ext4" if kind.startswith("ext") else "VfsFat")
     else:
-        target.exec(f"vfs.mount(fs.volume(table.find(label='{kind}')), '/x')")
+        target.exec(f"m = fs.mount(table.find(label='{kind}'), '/x', readonly=True)")
+        assert target.eval("type(m).__name__") == ("Ext4" if kind.startswith("ext") else "Fat")
     names = {name.split("/")[1] for name in FILES} | (
         {"link", "loop", "lost+found"} if kind.startswith("ext") else set()
     )
@@ -109,7 +111,7 @@ def test_mounted_files_open_list_and_stat(target, kind, reader):
     assert target.eval("os.statvfs('/x')[2]") > 0
     assert target.eval("open('/x/lines.txt').readlines()") == ["first\n", "zw\xf6lf\n", "last"]
     assert target.eval("sha(open('/x/small', 'rb').read())") == RIGHT["/small"]
-    if reader == "volume":
+    if reader == "readonly":
         target.exec(
             "h = hashlib.sha256()\nwith open('/x/boot/linux', 'rb') as f:\n"
             " b = bytearray(100_000)\n while True:\n  n = f.readinto(b)\n  if not n: break\n"
@@ -163,6 +165,9 @@ def test_words_of_uboot(target):
     assert target.exec("ls('virtio', '0:6')").replace("\r", "") == (
         "            boot/\n            deep/\n        0   empty\n       17   lines.txt\n     1011   module.py\n"
         "        4   small\n\n4 file(s), 2 dir(s)\n\n"
+    )
+    assert target.exec("ls('virtio 0:6', '/deep/er/')").replace("\r", "") == (
+        "            ./\n            ../\n        9   Long File Name.txt\n\n1 file(s), 2 dir(s)\n\n"
     )
     text = target.exec("n = load('virtio 0:1', 0x84000000, '/boot/linux')")
     assert text.startswith("3000001 bytes read in ")
