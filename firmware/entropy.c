@@ -39,6 +39,11 @@ static bool from_python(uint8_t *buf) {
     }
     nlr_buf_t nlr;
     if (nlr_push(&nlr) != 0) {
+        // Ctrl-C is for the caller; any other exception means that this source has failed.
+        const mp_obj_type_t *type = ((mp_obj_base_t *)nlr.ret_val)->type;
+        if (!mp_obj_is_subclass_fast(MP_OBJ_FROM_PTR(type), MP_OBJ_FROM_PTR(&mp_type_Exception))) {
+            nlr_jump(nlr.ret_val);
+        }
         return false;
     }
     mp_obj_t array = mp_obj_new_bytearray(BLOCK, buf);

@@ -41,6 +41,14 @@ def test_urandom_comes_from_virtio_rng_and_says_so(guest):
     assert guest.eval("virtio.devices()[0].is_open") is False
 
 
+def test_ctrl_c_stops_a_program_that_only_draws_random_bytes(guest):
+    guest.begin("import os\nprint('go')\nwhile True: os.urandom(100)")
+    guest.expect_text("go\r\n")
+    guest.ctrl_c()
+    assert guest.end(20)[1].strip().endswith("KeyboardInterrupt:")
+    assert guest.eval("(__import__('riscv').entropy_source(), len(os.urandom(10)))") == ("virtio-rng", 10)
+
+
 def test_urandom_works_beside_an_open_device(guest):
     guest.exec("import os, riscv, virtio\nd = virtio.open('rng0')")
     assert guest.eval("len(os.urandom(10000))") == 10_000
