@@ -11,7 +11,7 @@ from struct import unpack_from
 from micropython import const
 
 from fs.blocks import Blocks
-from fs.part import find, table
+from fs.part import table
 
 __all__ = ("find", "help", "mount", "probe", "table", "volume")
 
@@ -59,6 +59,29 @@ def _identify(head):
 def probe(bdev):
     """What is on a partition or disk: 'ext4' (ext2 and ext3 too), 'fat', 'littlefs', 'romfs' or None."""
     return _identify(_head(Blocks(bdev)))
+
+
+def find(bdev, number=None, label=None, uuid=None):
+    """The partition with that number, label or UUID: its own (PARTUUID) or its file system's.
+
+    OSError: ENODEV.
+    """
+    found = table(bdev)
+    try:
+        return found.find(number, label, uuid)
+    except OSError:
+        for part in found.parts or [bdev]:
+            if number is None and _is_called(part, label, uuid):
+                return part
+        raise
+
+
+def _is_called(bdev, label, uuid):
+    try:
+        found = volume(bdev)
+        return label in (None, found.label) and (uuid is None or uuid.lower() == found.uuid.lower())
+    except OSError:  # nothing that can be read there has the name
+        return False
 
 
 def volume(bdev):
@@ -182,7 +205,7 @@ def _romfs_image(bdev, head):
 def help():
     """Print the words of this module."""
     print("fs.table(disk)           partitions: table[1], for part in table")
-    print("fs.find(disk, label=..)  one by number, label or uuid")
+    print("fs.find(disk, label=..)  one by number, label or uuid, its own or its file system's")
     print("fs.probe(part)           what file system is on it")
     print("fs.volume(part)          read_into, open, stat, ilistdir, size, read")
     print("fs.mount(part, '/sd')    into the VFS; ext2/3/4 are read-only")

@@ -76,6 +76,22 @@ def test_find_by_number_label_and_uuid(gpt):
         part.find(found, label="none")
 
 
+def test_find_by_label_and_uuid_of_the_file_system(tmp_path):
+    ext = disk.ext(tmp_path / "ext", {"/a": b"1"}, size=8 * MIB, label="inside")
+    fat = disk.fat(tmp_path / "fat", {"/a": b"1"}, bits=16, label="FATTY")
+    whole = Disk(disk.gpt(tmp_path / "gpt", [Part(size=MIB, name="blank"), Part(ext, name="x"), Part(fat, name="y")]))
+    assert fs.find(whole, label="x").number == 2
+    assert fs.find(whole, label="inside").number == 2
+    assert fs.find(whole, label="FATTY").number == 3
+    assert fs.find(whole, uuid="4d50-5953").number == 3
+    assert fs.find(whole, uuid=fs.volume(Disk(ext)).uuid.upper()).number == 2
+    for wanted in ({"label": "none"}, {"number": 4}, {"label": "inside", "uuid": "4d50-5953"}):
+        with pytest.raises(OSError, match="not found; there are: 1, 2, 3"):
+            fs.find(whole, **wanted)
+    alone = Disk(ext)
+    assert fs.find(alone, label="inside") is alone
+
+
 def test_gpt_of_sgdisk(tmp_path):
     path = disk.empty(tmp_path / "d", 8 * MIB)
     words = ["sgdisk", "-n", "1:2048:4095", "-c", "1:EFI", "-t", "1:ef00", "-n", "5:6144:0", "-A", "5:set:2", path]
