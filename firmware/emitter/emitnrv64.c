@@ -52,7 +52,7 @@ static bool hook_return_value(emit_t *emit);
 #define NUM_REG_LOCALS (10)
 
 static void enter_function(emit_t *emit, size_t num_locals);
-#define ASM_ENTRY(as, num_locals, name) enter_function(emit, num_locals)
+#define ASM_ENTRY(as, num_locals, ...) enter_function(emit, num_locals) // 1.26 gives a name as well
 
 static void load_viper_args(emit_t *emit);
 #define EMIT_NATIVE_LOAD_VIPER_ARGS(emit) load_viper_args(emit)
