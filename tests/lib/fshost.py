@@ -29,7 +29,18 @@ def load():
     try:
         for word, cast in words.items():
             setattr(builtins, word, cast)
-        for name in ("fs", "fs.blocks", "fs.crc", "fs.part", "fs.base", "fs.ext4", "fs.fat", "fs.file", "fs.journal"):
+        for name in (
+            "fs",
+            "fs.blocks",
+            "fs.crc",
+            "fs.part",
+            "fs.base",
+            "fs.ext4",
+            "fs.fat",
+            "fs.file",
+            "fs.journal",
+            "fs.cmd",
+        ):
             importlib.import_module(name)
     finally:
         for word, value in before.items():
