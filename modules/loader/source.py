@@ -140,6 +140,8 @@ def find(what, volume, kind):
         if e.errno == errno.ENOENT:
             where = " on %r" % volume if volume else ""
             raise OSError(errno.ENOENT, "%s %s: no such file%s" % (kind, what, where))
+        if e.errno == errno.ENODEV and not volume:
+            raise OSError(errno.ENODEV, "%s %s: nothing is mounted there, and no volume was given" % (kind, what))
         raise
 
 

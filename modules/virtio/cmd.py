@@ -66,6 +66,9 @@ def info():
 def device(number=None):
     """Print the current disk, or make another one current."""
     global _current
+    if number is None and not _disks():
+        print("\nno virtio devices available")
+        return
     shown = _current if number is None else number
     print("\nDevice %d: " % shown, end="")
     if not 0 <= shown < _disks():
@@ -79,6 +82,8 @@ def device(number=None):
 
 def part(number=None):
     """Print the partitions of one disk, or of all."""
+    if number is None and not _disks():
+        print("\nno virtio partition table available")
     for n in range(_disks()) if number is None else (number,):
         _part_list(n)
 

@@ -206,6 +206,17 @@ def test_virtio_command_of_uboot(target, image):
     assert "0 blocks read: ERROR" in error.value.stdout
 
 
+def test_virtio_command_and_loader_without_any_disk(new_guest):
+    guest = new_guest()
+    guest.wait_prompt()
+    text = guest.exec("import loader, virtio\nvirtio.info(); virtio.device(); virtio.part(); virtio.device(0)")
+    assert text == (
+        "\nno virtio devices available\n\nno virtio partition table available\n\nDevice 0: unknown device\n"
+    )
+    with pytest.raises(RemoteError, match="ENODEV: kernel /boot/linux: nothing is mounted there"):
+        guest.exec("loader.linux('/boot/linux')")
+
+
 def test_damaged_ext4_is_told_and_the_prompt_stays(new_guest, tmp_path):
     whole = disk.ext(tmp_path / "whole", FILES, block=1024)
     disks = []
