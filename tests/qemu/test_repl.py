@@ -1,5 +1,6 @@
 """The REPL over the UART: friendly, paste mode, raw, raw-paste, Ctrl-C and Ctrl-D."""
 
+import time
 import zlib
 
 import pytest
@@ -18,6 +19,8 @@ ENDLESS = {
     "select": "import select, sys\np = select.poll()\np.register(sys.stdin)\nprint('go')\nwhile True: p.poll()",
     "poll": "import select\nprint('go')\nselect.poll().poll(1 << 30)",
     "asyncio": "import asyncio\nasync def f():\n print('go')\n await asyncio.sleep(1000)\nasyncio.run(f())",
+    "stream": "import asyncio, sys\nasync def f():\n print('go')\n await asyncio.StreamReader(sys.stdin).readline()\n"
+    "asyncio.run(f())",
     "generator": "def g():\n while True: yield 1\nprint('go')\nsum(g())",
     "allocation": "print('go')\nwhile True: bytearray(100)",
     "finally": "print('go')\ntry:\n while True: pass\nfinally: print('end')",
@@ -93,6 +96,21 @@ def test_ctrl_c_stops(guest, name):
     assert "Traceback" in stderr
     assert name != "finally" or stdout.endswith("end\n")
     assert guest.eval("1 + 1") == 2
+
+
+def test_asyncio_streams_on_the_console(guest):
+    guest.begin(
+        "import asyncio, sys\n"
+        "async def tick(n):\n while True:\n  n[0] += 1\n  await asyncio.sleep_ms(1)\n"
+        "async def main():\n n = [0]\n other = asyncio.create_task(tick(n))\n"
+        " out = asyncio.StreamWriter(sys.stdout.buffer, {})\n out.write(b'go\\n')\n await out.drain()\n"
+        " print(await asyncio.StreamReader(sys.stdin).readline(), n[0] > 1)\nasyncio.run(main())"
+    )
+    guest.expect_text("go\n")
+    guest.write("a li")
+    time.sleep(0.2)
+    guest.write("ne\n")
+    assert guest.end() == ("b'a line\\n' True\n", "")
 
 
 def test_ctrl_c_can_be_caught(guest):
