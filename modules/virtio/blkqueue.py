@@ -200,9 +200,11 @@ class Engine:
         bits = self._stage(table.addr, pieces, kind == 0)
         if bits:
             self._restage(req, bits)
-        elif not self._waiting and blkring.feed(self.st, bk, table.addr, n, kind, tag, depth) == n:
+        elif not self._waiting:
+            n -= blkring.feed(self.st, bk, table.addr, n, kind, tag, depth)
             ring.publish(self.st, riscv.fence)
-            return
+            if n == 0:
+                return
         self._waiting.append(req)
         if req.long or self._hungry():
             self._feed()
@@ -341,6 +343,7 @@ class Engine:
         rounds = 0
         if not self.vq.live:
             self.left(req)
+        ring.publish(st, fence)  # in case Ctrl-C came before that was done
         while True:
             n = ring.reap(st, _SPINS, fence)
             left = blkring.finish(st, bk, req.tag)

@@ -118,6 +118,15 @@ def test_depth_limits_what_is_in_flight():
     req.wait()
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3, 7, 9, 40, 100])
+@pytest.mark.parametrize("size", [16, 32, 256])
+def test_any_depth_gets_through(depth, size):
+    disk, device = blk(queue=size)
+    pieces = [(i % 64, bytearray(512)) for i in range(150)]
+    disk.read_many(pieces, depth=depth)
+    assert all(buf == device.disk[512 * s : 512 * s + 512] for s, buf in pieces)
+
+
 def test_bad_piece_of_a_long_write_is_found_before_anything_is_written():
     disk, device = blk()
     with pytest.raises(ValueError):

@@ -99,7 +99,7 @@ def test_empty_slot_is_passed_over_in_silence(capsys):
 def test_open_keeps_to_the_register_rules(name):
     """MMIO-04 MMIO-05 MMIO-06 MMIO-15 MMIO-16 MMIO-17 MMIO-18 MMIO-31 MMIO-32 MMIO-33 MMIO-34 MMIO-35
     MMIO-LEG-01 MMIO-LEG-02 MMIO-LEG-03 MMIO-LEG-04 MMIO-LEG-05 MMIO-LEG-06 MMIO-LEG-07 MMIO-LEG-08
-    MMIO-LEG-10 MMIO-LEG-11: the model raises at any other access."""
+    MMIO-LEG-10 MMIO-LEG-11 SPLIT-ANOTIF-01: the model raises at any other access."""
     driver, device = blk(name)
     driver.read(0, bytearray(512))
     queue = device.queues[0]
