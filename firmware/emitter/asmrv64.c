@@ -621,6 +621,9 @@ static int64_t find_label(asm_rv64_t *as, size_t label, int64_t *displacement) {
     size_t pos = as->base.code_offset;
     size_t target = as->base.label_offsets[label];
     size_t n = as->branch_num++;
+    if (label >= RV64_NUM_FUNCTION_LABELS) {
+        as->straight = false;
+    }
     if (as->round == 0) {
         if (n >= as->branch_alloc) {
             size_t alloc = as->branch_alloc + 16;
@@ -721,6 +724,21 @@ void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs
         check_displacement(displacement, 21);
         emit_branch(as, cond ^ 1, rs1, rs2, 8);
         emit32(as, rv64_jal(RV64_ZERO, displacement));
+    }
+    forget_last(as);
+}
+
+// beq rs, zero, label, or bne rs, zero, 8; jal zero, label: to a label at the end of the code. It is not counted as a
+// branch, so it may come and go between rounds as long as round 0 has it.
+void asm_rv64_branch_to_end(asm_rv64_t *as, unsigned rs, size_t label) {
+    int64_t displacement = as->round == 2 ? (int64_t)as->base.label_offsets[label] - (int64_t)as->base.code_offset : 0;
+    if (as->round > 0 && as->rooms_valid && as->upper_size < 4096) {
+        check_displacement(displacement, 13);
+        emit_branch(as, RV64_EQ, rs, RV64_ZERO, displacement);
+    } else {
+        emit_branch(as, RV64_NE, rs, RV64_ZERO, 8);
+        check_displacement(displacement - 4, 21);
+        emit32(as, rv64_jal(RV64_ZERO, as->round == 2 ? displacement - 4 : 0));
     }
     forget_last(as);
 }
@@ -900,6 +918,7 @@ void asm_rv64_end_pass(asm_rv64_t *as) {
             size_t target = as->base.label_offsets[b->label];
             b->room = target == (size_t)-1 || target < b->room ? ROOM_UNKNOWN : (uint32_t)target - b->room;
         }
+        as->upper_size = as->base.code_offset;
         as->round = 1;
     } else if (as->touched & CALLEE_SAVED & ~as->saved) {
         mp_raise_NotImplementedError(MP_ERROR_TEXT("register not saved"));
@@ -910,6 +929,7 @@ void asm_rv64_end_pass(asm_rv64_t *as) {
         as->touched = 0;
         as->based = 0;
         as->carried = 0;
+        as->deleted = 0;
         as->addressed = 0;
         memset(as->home, 0, sizeof(as->home));
     }

@@ -362,6 +362,9 @@ typedef struct _rv64_branch_t {
     uint32_t room;
 } rv64_branch_t;
 
+// Labels below this one belong to the start and the end of a function.
+#define RV64_NUM_FUNCTION_LABELS (7)
+
 typedef struct _asm_rv64_t {
     mp_asm_base_t base; // must be first
 
@@ -383,7 +386,14 @@ typedef struct _asm_rv64_t {
     // The last operation, and the one right before it.
     rv64_last_t last, before;
 
-    // For the emitter: stack slots that hold a value across a label, slots whose address was taken, and the saved
+    size_t upper_size; // of all code, from round 0
+
+    // For the emitter: locals that have a value here for sure, or have one everywhere, or are deleted somewhere.
+    uint64_t bound, bound_always, deleted;
+    bool straight;     // no branch, and no label but those of the function's start has been passed yet
+    bool checks_bound; // there are jumps to where an unbound local is complained about
+
+    // Also for it: stack slots that hold a value across a label, slots whose address was taken, and the saved
     // registers that slots live in instead of in memory.
     uint32_t carried;
     uint32_t addressed;
@@ -415,6 +425,7 @@ void asm_rv64_label_addr(asm_rv64_t *as, unsigned rd, size_t label);
 void asm_rv64_jump(asm_rv64_t *as, size_t label);
 void asm_rv64_jump_reg(asm_rv64_t *as, unsigned rs);
 void asm_rv64_branch(asm_rv64_t *as, rv64_cond_t cond, unsigned rs1, unsigned rs2, size_t label);
+void asm_rv64_branch_to_end(asm_rv64_t *as, unsigned rs, size_t label);
 void asm_rv64_branch_zero(asm_rv64_t *as, bool nonzero, unsigned rs, size_t label);
 void asm_rv64_call_table(asm_rv64_t *as, size_t index);
 void asm_rv64_fence(asm_rv64_t *as);

@@ -13,6 +13,9 @@
 #define GENERIC_ASM_API (1)
 #include "py/asmrv64.h"
 
+// The last of the labels of a function is where a local without a value is complained about.
+#define LABEL_UNBOUND (RV64_NUM_FUNCTION_LABELS - 1)
+
 // Labels go through the assembler, which looks at what comes before them. What is on the stack stays there.
 static void assign_label(emit_t *emit, size_t label);
 #define mp_asm_base_label_assign(base, label) assign_label(emit, label)
@@ -31,6 +34,7 @@ static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src);
 static bool hook_mov_reg_state(emit_t *emit, int reg_dest, int local_num);
 static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num);
 static bool hook_load_fast(emit_t *emit, mp_uint_t local_num);
+static bool hook_delete_local(emit_t *emit, mp_uint_t local_num, int kind);
 static bool hook_store_fast(emit_t *emit, qstr qst, mp_uint_t local_num);
 static bool hook_load_subscr(emit_t *emit);
 static bool hook_store_subscr(emit_t *emit);
@@ -53,6 +57,21 @@ static bool hook_return_value(emit_t *emit);
 
 static void enter_function(emit_t *emit, size_t num_locals);
 #define ASM_ENTRY(as, num_locals, ...) enter_function(emit, num_locals) // 1.26 gives a name as well
+
+// After the exit at the end comes what the checks for unbound locals jump to.
+static void leave_function(emit_t *emit);
+#undef ASM_EXIT
+#define ASM_EXIT(as) leave_function(emit)
+
+// A handler, to which an exception may jump from now on.
+#undef ASM_MOV_REG_PCREL
+#define ASM_MOV_REG_PCREL(as, rd, label) \
+    do { \
+        if ((label) >= RV64_NUM_FUNCTION_LABELS) { \
+            (as)->straight = false; \
+        } \
+        asm_rv64_label_addr(as, rd, label); \
+    } while (0)
 
 static void load_viper_args(emit_t *emit);
 #define EMIT_NATIVE_LOAD_VIPER_ARGS(emit) load_viper_args(emit)
@@ -240,6 +259,65 @@ static void assign_label(emit_t *emit, size_t label) {
         emit->as->carried |= emit->stack_size < 32 ? (1u << emit->stack_size) - 1 : ~0u;
     }
     asm_rv64_label_assign(emit->as, label);
+    if (label >= RV64_NUM_FUNCTION_LABELS) {
+        emit->as->straight = false;
+        emit->as->bound = emit->as->bound_always;
+    }
+}
+
+// Arguments have a value, and so have cells, and all locals of viper code.
+static void find_bound(emit_t *emit) {
+    scope_t *scope = emit->scope;
+    asm_rv64_t *as = emit->as;
+    size_t num_args = scope->num_pos_args + scope->num_kwonly_args;
+    num_args += (scope->scope_flags & MP_SCOPE_FLAG_VARARGS) != 0;
+    num_args += (scope->scope_flags & MP_SCOPE_FLAG_VARKEYWORDS) != 0;
+    as->bound = num_args < 64 ? ((uint64_t)1 << num_args) - 1 : ~(uint64_t)0;
+    for (size_t i = 0; i < scope->id_info_len; ++i) {
+        id_info_t *id = &scope->id_info[i];
+        if ((id->kind == ID_INFO_KIND_CELL || id->kind == ID_INFO_KIND_FREE) && id->local_num < 64) {
+            as->bound |= (uint64_t)1 << id->local_num;
+        }
+    }
+    as->bound &= ~as->deleted;
+    as->bound_always = as->bound;
+    as->straight = true;
+    as->checks_bound = false;
+}
+
+static void set_bound(emit_t *emit, mp_uint_t local_num) {
+    if (local_num < 64) {
+        uint64_t bit = (uint64_t)1 << local_num;
+        emit->as->bound |= bit;
+        if (emit->as->straight) {
+            emit->as->bound_always |= bit & ~emit->as->deleted;
+        }
+    }
+}
+
+// Complains if a local that has just been loaded, or is in a register, has no value, where that is possible.
+static void check_bound(emit_t *emit, mp_uint_t local_num, unsigned reg) {
+    if (emit->do_viper_types || local_num >= 64) {
+        return;
+    }
+    if (emit->as->round == 0 || !(emit->as->bound >> local_num & 1)) {
+        asm_rv64_branch_to_end(emit->as, reg, LABEL_UNBOUND);
+        emit->as->checks_bound = true;
+        emit->as->bound |= (uint64_t)1 << local_num;
+    }
+}
+
+static void leave_function(emit_t *emit) {
+    asm_rv64_t *as = emit->as;
+    asm_rv64_exit(as);
+    // A generator has an exit at its beginning as well: the one meant comes after the last label.
+    size_t exit = as->base.label_offsets[emit->exit_label];
+    if (as->checks_bound && exit != (size_t)-1 && exit <= mp_asm_base_get_code_pos(&as->base)) {
+        asm_rv64_label_assign(as, LABEL_UNBOUND);
+        emit_native_mov_reg_qstr(emit, REG_ARG_1, MP_QSTR_NameError);
+        asm_rv64_call_table(as, MP_F_LOAD_GLOBAL);
+        asm_rv64_call_table(as, MP_F_NATIVE_RAISE);
+    }
 }
 
 // Stack slots that hold a value across a label, as those of a for-loop do, live in the registers that locals leave
@@ -258,6 +336,7 @@ static void enter_function(emit_t *emit, size_t num_locals) {
             }
         }
     }
+    find_bound(emit);
     asm_rv64_entry(as, num_locals, emit->n_state < 128);
 }
 
@@ -432,15 +511,39 @@ static bool is_in_register(emit_t *emit, mp_uint_t local_num) {
 
 static bool hook_load_fast(emit_t *emit, mp_uint_t local_num) {
     if (is_in_register(emit, local_num)) {
+        check_bound(emit, local_num, local_registers[local_num]);
         return false;
     }
     unsigned rd = free_temporary(emit, 0);
     emit_native_mov_reg_state(emit, rd, LOCAL_IDX_LOCAL_VAR(emit, local_num));
+    check_bound(emit, local_num, rd);
     emit_post_push_reg(emit, emit->local_vtype[local_num], rd);
     return true;
 }
 
+static bool hook_delete_local(emit_t *emit, mp_uint_t local_num, int kind) {
+    if (kind != MP_EMIT_IDOP_LOCAL_FAST || emit->do_viper_types || local_num >= 64) {
+        return false;
+    }
+    // It must have had a value; from now on every use is checked, wherever it is.
+    asm_rv64_t *as = emit->as;
+    uint64_t bit = (uint64_t)1 << local_num;
+    hook_load_fast(emit, local_num);
+    if (is_in_register(emit, local_num)) {
+        rescue(emit, local_registers[local_num], 0);
+        asm_rv64_li(as, local_registers[local_num], 0);
+    } else {
+        adjust_stack(emit, -1);
+        emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, local_num), RV64_ZERO);
+    }
+    as->deleted |= bit;
+    as->bound &= ~bit;
+    as->bound_always &= ~bit;
+    return true;
+}
+
 static bool hook_store_fast(emit_t *emit, qstr qst, mp_uint_t local_num) {
+    set_bound(emit, local_num);
     stack_info_t *top = peek_stack(emit, 0);
     if (!emit->do_viper_types && top->kind == STACK_IMM) {
         return false; // to be made an object

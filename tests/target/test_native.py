@@ -33,6 +33,8 @@ def make(text, name="f", kinds=("bytecode", "native", "viper")):
 def call(f, args):
     try:
         return wrap(f(*args))
+    except NameError:
+        return "NameError"
     except Exception as e:
         return repr(e)
 def agree(text, tuples, kinds=("bytecode", "native", "viper")):
@@ -293,6 +295,14 @@ def test_loops(name, target):
 
 
 PYTHON_ONLY = {
+    "unbound": "def f(x):\n if x & 1: y = 1\n return y\n",
+    "unbound_after_loop": "def f(x):\n for i in range(x & 1):\n  y = i\n return i + y\n",
+    "unbound_in_handler": "def f(x):\n try:\n  y = 10 // (x & 1)\n except ZeroDivisionError:\n  pass\n z = [0]\n try:\n  return y, z\n except NameError:\n  return 'none', z\n",
+    "unbound_at_once": "def f(x):\n try:\n  return y\n except NameError:\n  pass\n y = 1\n return y\n",
+    "unbound_after_delete": "def f(x):\n y = 1\n n = 0\n while n < 3:\n  n += 1\n  z = y + n\n  if n == (x & 3): del y\n return z, n\n",
+    "delete_twice": "def f(x):\n y = [x]\n del y\n y = 2\n del y, x\n try:\n  del y\n except NameError:\n  return 'gone'\n return x\n",
+    "unbound_in_generator": "def f(x):\n def g():\n  if x & 1: y = 5\n  yield 1\n  yield y\n r = []\n try:\n  for v in g(): r.append(v)\n except NameError:\n  r.append('none')\n return r\n",
+    "unbound_with_many": "def f(x):\n a = b = c = d = e = f = g = h = i = j = k = l = 1\n if x & 1: m = n = 2\n def q(): return a\n return a + l + m + n + q()\n",
     "slices_beside_memory": "def f(x):\n try:\n  a = [1, 2, 3, 4]\n  b = [a[0:1], a[1:], a[:2], a[::2]]\n  for i in range(2):\n   c = a[i:3]\n   del a[3:]\n   a[0:1] = [x, i]\n except KeyError:\n  return None\n return a[1:3], b, c, [a[0:1] for i in range(2)]\n",
     "delete_beside_memory": "class C: pass\ndef f(x):\n c = C()\n try:\n  for i in range(3):\n   c.a = i\n   d = {1: 2, i: x}\n   del c.a, d[1]\n  return d, hasattr(c, 'a')\n except IndexError:\n  return 5\n",
     "many_operands": "def f(x):\n try:\n  return [x + 1, x - 2, x & 3, x | 4, x ^ 5, x * 6, x >> 7, x < 8, x + x, x - x, x is None, (x + 1) * (x - 1) + (x & 7) * (x | 1) - (x ^ (x + (x - (x * (x & (x + 3))))))]\n finally:\n  pass\n",
