@@ -39,6 +39,15 @@ static uint64_t number(mp_obj_t o) {
     return mp_obj_get_int_truncated(o);
 }
 
+static MP_NORETURN void fail(int number, const char *format, int n, int of) {
+    mp_obj_t args[2] = { MP_OBJ_NEW_SMALL_INT(number), MP_OBJ_NULL };
+    vstr_t text;
+    vstr_init(&text, 64);
+    vstr_printf(&text, format, n, of);
+    args[1] = mp_obj_new_str_from_vstr(&text);
+    nlr_raise(mp_obj_exception_make_new(&mp_type_OSError, 2, 0, args));
+}
+
 static void check_ram(uint64_t start, uint64_t size, const char *what) {
     if (start % 8 != 0 || start + size < start || !phys_in_ram(start, start + size)) {
         mp_raise_msg_varg(&mp_type_ValueError, MP_ERROR_TEXT("handoff: %s 0x%lx+0x%lx: not in RAM or not 8-aligned"),
@@ -51,8 +60,7 @@ static void wait_for_harts(void) {
     uint64_t deadline = mphalport_time() + HART_SECONDS * mphalport_timebase();
     while (hart_count() < fdt_early.num_harts) {
         if (mphalport_time() > deadline) {
-            mp_raise_msg_varg(&mp_type_OSError, MP_ERROR_TEXT("handoff: %d of %d harts came in"),
-                (int)hart_count(), (int)fdt_early.num_harts);
+            fail(MP_ETIMEDOUT, "handoff: %d of %d harts came in", hart_count(), fdt_early.num_harts);
         }
         mp_event_handle_nowait();
     }
@@ -103,7 +111,7 @@ static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
     wait_for_harts();
     hart_leave_t *leave = hart_prepare((void *)page);
     if (leave == NULL) {
-        mp_raise_msg(&mp_type_OSError, MP_ERROR_TEXT("handoff: an earlier one failed; reset the machine"));
+        fail(MP_EALREADY, "handoff: an earlier one failed; reset the machine", 0, 0);
     }
     leave->entry = number(args[1]);
     leave->a1 = number(args[2]);
@@ -122,7 +130,7 @@ static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
         leave->info[5] = csr_read(mhartid);
     }
     if (hart_count() > 1 && leave->msip == 0) {
-        mp_raise_msg(&mp_type_OSError, MP_ERROR_TEXT("handoff: no MSIP registers to call the other harts with"));
+        fail(MP_ENODEV, "handoff: no MSIP registers to call the other harts with", 0, 0);
     }
     uintptr_t mie = csr_read(mie);
     quiet();
@@ -130,8 +138,7 @@ static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
     if (arrived != leave->others) {
         csr_write(mie, mie);
         csr_set(mstatus, CSR_MSTATUS_MIE);
-        mp_raise_msg_varg(&mp_type_OSError, MP_ERROR_TEXT("handoff: %d of %d parked harts answered"),
-            (int)arrived, (int)leave->others);
+        fail(MP_ETIMEDOUT, "handoff: %d of %d parked harts answered", arrived, leave->others);
     }
     hart_leave(leave);
 }

@@ -32,7 +32,7 @@ def _tell(e):
 
     if isinstance(e, (OSError, ValueError)) and not policy.in_script:
         text = e.args[-1] if e.args and isinstance(e.args[-1], str) else ""
-        number = "[Errno %d] " % e.errno if isinstance(e, OSError) and e.errno else ""
+        number = "[Errno %d] " % e.args[0] if len(e.args) > 1 and isinstance(e, OSError) else ""
         print("boot failed: %s: %s%s" % (type(e).__name__, number, text))
     else:
         import sys
