@@ -406,3 +406,12 @@ def test_fdtdir_finds_the_machines_own_name_or_nothing(new_guest, tmp_path):
     guest.exec("import loader\nv = loader.volume()")
     assert "/dtbs/riscv-virtio.dtb" in guest.exec("loader.sysboot(v, label='x', dry_run=True)")
     assert "devicetree of this machine" in guest.exec("loader.sysboot(v, label='y', dry_run=True)")
+
+
+def test_included_file_is_read_beside_the_one_that_names_it(new_guest, tmp_path):
+    files = {"/k": disk.riscv_image(), "/extlinux/extlinux.conf": b"include more/labels.conf\ndefault x\n"}
+    files["/extlinux/more/labels.conf"] = b"label w\nkernel /none\nlabel x\nkernel ../k\nappend from=include\n"
+    guest = new_guest(disks=[disk.whole(tmp_path / "d", files)])
+    guest.wait_prompt()
+    text = guest.exec("import loader\nloader.sysboot(loader.volume(), label='x', dry_run=True)")
+    assert "bootargs    from=include" in text
