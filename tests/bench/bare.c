@@ -31,8 +31,8 @@
 #define DESC_WRITE 2
 #define AVAIL_NO_INTERRUPT 1
 
-#define ENTRIES 128
-#define DEPTH_MAX 32
+#define ENTRIES 512
+#define DEPTH_MAX 128
 #define MIB (1u << 20)
 #define TOTAL (64 * MIB)
 #define DATA ((uint8_t *)0x84000000)
@@ -211,7 +211,8 @@ void bare_main(void) {
         measure("4K", TOTAL / 8, 4096, 1);
         measure("4K-half", TOTAL / 16, 4096, 1);
         measure("4K-many", TOTAL, 4096, DEPTH_MAX);
-        measure("4K-many-half", TOTAL / 2, 4096, DEPTH_MAX);
+        measure("4K-32", TOTAL / 4, 4096, 32);
+        measure("4K-32-half", TOTAL / 8, 4096, 32);
     }
     print("done\n");
 }

@@ -33,7 +33,7 @@ for name, piece, total in ('1M', 1 << 20, 64 << 20), ('64K', 1 << 16, 64 << 20),
     measure(name, total, piece, lambda: one_by_one(work))
 for name, piece in ('64K-many', 1 << 16), ('4K-many', 4096):
     work = pieces(64 << 20, piece)
-    measure(name, 64 << 20, piece, lambda: disk.read_many(work, depth=32))
+    measure(name, 64 << 20, piece, lambda: disk.read_many(work, depth=128))
 for number, name in (1, 'ext4'), (2, 'fat'):
     d = virtio.open('blk%d' % number)
     measure(name, 64 << 20, 64 << 20, lambda: fs.volume(fs.find(d, number=1)).read_into('/file', view))
@@ -42,7 +42,7 @@ OURS_COUNTS = """
 for name, count in ('4K', 1024), ('4K-half', 512):
     work = pieces(count * 4096, 4096)
     measure(name, count * 4096, 4096, lambda: one_by_one(work))
-    measure(name.replace('4K', '4K-many'), count * 4096, 4096, lambda: disk.read_many(work, depth=32))
+    measure(name.replace('4K', '4K-32'), count * 4096, 4096, lambda: disk.read_many(work, depth=32))
 """
 
 
@@ -201,7 +201,7 @@ def counts(text):
     for name, _, requests, _, instructions in _lines(text):
         least[name] = min(least.get(name, (instructions, requests)), (instructions, requests))
     found = {}
-    for name in ("4K", "4K-many"):
+    for name in ("4K", "4K-32"):
         (many, n), (few, m) = least[name], least[name + "-half"]
         found["instructions " + name] = (many - few) / (n - m)
     return found

@@ -23,14 +23,14 @@ ROWS = (
     Row("64M", "64 MiB in one request", aim=("limit", 1.1)),
     Row("1M", "1 MiB, one at a time", "us"),
     Row("64K", "64 KiB, one at a time", "us"),
-    Row("64K-many", "64 KiB, 32 in flight", "us", rival="64K"),
+    Row("64K-many", "64 KiB, 128 in flight", "us", rival="64K"),
     Row("4K", "4 KiB, one at a time", "us", aim=("u-boot", 1.0)),
-    Row("4K-many", "4 KiB, 32 in flight", "us", aim=("u-boot", 0.1), rival="4K"),
+    Row("4K-many", "4 KiB, 128 in flight", "us", aim=("u-boot", 0.1), rival="4K"),
     Row("ext4", "64 MiB file from ext4", aim=("u-boot", 1.0)),
     Row("fat", "64 MiB file from FAT", aim=("u-boot", 1.0)),
     Row("instructions to kernel entry", "instructions to kernel entry", "million", limit="direct"),
     Row("instructions 4K", "instructions per 4 KiB, one at a time", ""),
-    Row("instructions 4K-many", "instructions per 4 KiB, 32 in flight", ""),
+    Row("instructions 4K-32", "instructions per 4 KiB, 32 in flight", ""),
 )
 SCALE = {"ms": 1e3, "us": 1e6, "million": 1e-6, "": 1}
 
