@@ -3,6 +3,8 @@
 import gzip
 import random
 import re
+import socket
+import tempfile
 
 import disk
 import pytest
@@ -196,6 +198,55 @@ def test_fdt_cut_short(guest, part):
     with pytest.raises(RemoteError, match="FDTError"):
         guest.exec(f"fdt.FDT(whole[:{part}]).dump()")
     assert guest.eval("6 * 7") == 42
+
+
+class Debugger:
+    """As much of gdb's protocol as it takes to read and write a stopped guest's memory."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(10)
+        self._socket.connect(path)
+        self._file = self._socket.makefile("rwb")
+
+    def command(self, text):
+        self._file.write(b"$%s#%02x" % (text.encode(), sum(text.encode()) & 0xFF))
+        self._file.flush()
+        while self._file.read(1) != b"$":
+            pass
+        answer = b"".join(iter(lambda: self._file.read(1), b"#"))
+        self._file.read(2)
+        self._file.write(b"+")
+        self._file.flush()
+        return answer.decode()
+
+    def read(self, addr, size):
+        return bytes.fromhex(self.command(f"m{addr:x},{size:x}"))
+
+    def write(self, addr, data):
+        assert self.command(f"M{addr:x},{len(data):x}:{data.hex()}") == "OK"
+
+    def go(self):
+        self.command("D")
+        self._file.close()
+        self._socket.close()
+
+
+@pytest.mark.parametrize("divisor", (2, 100, 1 << 20))
+def test_machines_own_devicetree_cut_short(new_guest, tmp_path, divisor):
+    """Without RAM's place there can be no prompt: the firmware says what is wrong and ends QEMU with a code."""
+    with tempfile.TemporaryDirectory() as folder:
+        guest = new_guest(
+            extra=["-S", "-chardev", f"socket,path={folder}/g,server=on,wait=off,id=g", "-gdb", "chardev:g"]
+        )
+        debugger = Debugger(f"{folder}/g")
+        words = (int.from_bytes(debugger.read(addr, 8), "little") for addr in range(0x1018, 0x1060, 8))
+        fdt = next(word for word in words if word >> 31 and debugger.read(word, 4) == b"\xd0\x0d\xfe\xed")
+        size = int.from_bytes(debugger.read(fdt + 4, 4), "big")
+        debugger.write(fdt + 4, (size // divisor).to_bytes(4, "big"))
+        debugger.go()
+        guest.expect_text("fatal: no valid device tree")
+        assert guest.exit_code() != 0
 
 
 # Devices
