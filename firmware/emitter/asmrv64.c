@@ -23,8 +23,21 @@
 // Room of a branch whose label is further away than anything can reach, as far as is known.
 #define ROOM_UNKNOWN (UINT32_MAX)
 
+static void raise_inconsistent(void) {
+    mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("native code changed while it was written"));
+}
+
+// Where the next bytes go, or NULL if they are only counted. Code that turns out longer than it was sized must not run
+// over its end, with assertions or without.
+static uint8_t *next_bytes(asm_rv64_t *as, size_t num) {
+    if (as->round == 2 && !as->base.suppress && as->base.code_offset + num > as->base.code_size) {
+        raise_inconsistent();
+    }
+    return mp_asm_base_get_cur_to_write_bytes(&as->base, num);
+}
+
 static void emit32(asm_rv64_t *as, uint32_t word) {
-    uint8_t *c = mp_asm_base_get_cur_to_write_bytes(&as->base, 4);
+    uint8_t *c = next_bytes(as, 4);
     if (c != NULL) {
         c[0] = (uint8_t)word;
         c[1] = (uint8_t)(word >> 8);
@@ -34,7 +47,7 @@ static void emit32(asm_rv64_t *as, uint32_t word) {
 }
 
 static void emit16(asm_rv64_t *as, uint16_t half) {
-    uint8_t *c = mp_asm_base_get_cur_to_write_bytes(&as->base, 2);
+    uint8_t *c = next_bytes(as, 2);
     if (c != NULL) {
         c[0] = (uint8_t)half;
         c[1] = (uint8_t)(half >> 8);
@@ -811,6 +824,9 @@ void asm_rv64_label_assign(asm_rv64_t *as, size_t label) {
         && (size_t)as->last.imm == label) {
         // A jump to what follows it.
         as->base.code_offset = as->last.start;
+    }
+    if (as->round == 2 && as->base.label_offsets[label] != as->base.code_offset) {
+        raise_inconsistent();
     }
     mp_asm_base_label_assign(&as->base, label);
     forget_last(as);

@@ -25,6 +25,8 @@ STUBS = {
     "misc.h": "#include <stdlib.h>\n"
     "#define m_renew(type, p, old, n) ((void)(old), (type *)realloc(p, (n) * sizeof(type)))\n",
     "runtime.h": "#include <stdio.h>\n#define MP_ERROR_TEXT(x) x\n"
+    "static int mp_type_RuntimeError;\n"
+    "static void mp_raise_msg(int *type, const char *m) { (void)type; (void)m; abort(); }\n"
     'static void mp_raise_NotImplementedError(const char *m) { (void)m; puts("raised"); exit(0); }\n',
     "asmbase.h": """
 #ifndef ASMBASE
@@ -131,6 +133,7 @@ int main(void) {
     as.base.label_offsets = labels;
     code = calloc(1, 4 << 20);
     as.base.code_base = code;
+    as.base.code_size = 4 << 20;
     while (fgets(line, sizeof line, stdin)) {
         char *p = line;
         int used;
