@@ -415,3 +415,82 @@ def test_included_file_is_read_beside_the_one_that_names_it(new_guest, tmp_path)
     guest.wait_prompt()
     text = guest.exec("import loader\nloader.sysboot(loader.volume(), label='x', dry_run=True)")
     assert "bootargs    from=include" in text
+
+
+# Prints a letter for what it finds and ends QEMU with 44: S a device's status, P an enabled PLIC source of the first
+# contexts, I an enabled or globally allowed interrupt; then a full stop.
+QUIET = r"""
+    .globl _start
+_start:
+    bnez    a0, 9f
+    li      s0, 0x10000000
+    li      t0, 0x10001070          # Status of the first of 8 slots
+    li      t1, 8
+1:  lw      t2, 0(t0)
+    beqz    t2, 2f
+    li      t3, 'S'
+    sb      t3, 0(s0)
+2:  li      t4, 0x1000
+    add     t0, t0, t4
+    addi    t1, t1, -1
+    bnez    t1, 1b
+    li      t0, 0xc002000           # enable words of context 0
+    li      t1, CONTEXTS
+3:  lw      t2, 0(t0)
+    lw      t3, 4(t0)
+    or      t2, t2, t3
+    beqz    t2, 4f
+    li      t3, 'P'
+    sb      t3, 0(s0)
+4:  addi    t0, t0, 0x80
+    addi    t1, t1, -1
+    bnez    t1, 3b
+    csrr    t0, mie
+    csrr    t1, mstatus
+    andi    t1, t1, 8
+    or      t0, t0, t1
+    beqz    t0, 5f
+    li      t3, 'I'
+    sb      t3, 0(s0)
+5:  li      t3, '.'
+    sb      t3, 0(s0)
+    li      t0, 0x100000
+    li      t1, 0x2c3333
+    sw      t1, 0(t0)
+9:  wfi
+    j       9b
+"""
+
+
+def quiet_payload(folder):
+    (folder / "q.S").write_text(QUIET)
+    words = ["riscv64-unknown-elf-gcc", "-nostdlib", "-march=rv64gc", "-mabi=lp64d", "-DCONTEXTS=4", "-mcmodel=medany"]
+    subprocess.run([*words, "-Wl,-Ttext=0x80800000,-N", "-o", folder / "q.elf", folder / "q.S"], check=True)
+    return folder / "q.elf"
+
+
+@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "modern"])
+def test_devices_are_reset_and_interrupts_off_at_the_handover(new_guest, tmp_path, legacy):
+    image = disk.whole(tmp_path / "d", {"/q.elf": quiet_payload(tmp_path)})
+    guest = new_guest(allow=ALLOW, smp=2, disks=[image], legacy=legacy, extra=["-device", "virtio-rng-device"])
+    guest.wait_prompt()
+    guest.exec("import loader, virtio\nv = loader.volume()\nr = virtio.open('rng0')\nr.interrupts(True)")
+    assert guest.eval("[d.transport.status() for d in virtio.devices()]") == ([7, 7] if legacy else [15, 15])
+    guest.begin("loader.linux('/q.elf', volume=v)")
+    assert guest.expect(r"[SPI]*\.$")[0] == b"."
+    assert guest.exit_code() == 44
+
+
+def test_payload_of_the_quiet_test_sees_what_is_left_on(new_guest, tmp_path):
+    raw = tmp_path / "q.bin"
+    subprocess.run(["riscv64-unknown-elf-objcopy", "-O", "binary", quiet_payload(tmp_path), raw], check=True)
+    image = disk.whole(tmp_path / "d", {"/q": raw.read_bytes()})
+    guest = new_guest(allow=(*ALLOW, "^Invalid read at addr 0x0, "), smp=2, disks=[image])
+    guest.wait_prompt()
+    guest.exec("import loader, machine, riscv, uctypes\nv = loader.volume()")
+    guest.exec("riscv.reserve(0x80800000, 0x80801000, 'q')")
+    guest.exec(f"q = uctypes.bytearray_at(0x80800000, {raw.stat().st_size})")
+    guest.exec("v.read_into('/q', q)\nriscv.fence_i()")
+    guest.begin("riscv.csr_write('mtvec', 0x80800000)\nmachine.mem32[0]")
+    assert guest.expect(r"[SPI]*\.$")[0] == b"SPI."
+    assert guest.exit_code() == 44
