@@ -21,8 +21,8 @@ def _from_disk():
         return None
     part, volume, path, where = found
     print("%s %s %s" % (where, volume.type, path))
-    if path == "/boot.py":
-        return _run_from_disk(part, path)
+    if path in policy.SCRIPTS:
+        return _run_from_disk(part)
     from .boot_label import sysboot
 
     return sysboot(volume, path, None, False)
@@ -37,7 +37,7 @@ def _given(kernel, initrd, append):
     return plan(kernel, initrd, append).boot()
 
 
-def _run_from_disk(part, path):
+def _run_from_disk(part):
     # The disk becomes the root of the file system: its modules, and main.py after boot.py.
     import os
     import sys
@@ -50,7 +50,7 @@ def _run_from_disk(part, path):
     for folder in ("", "/lib"):
         if folder not in sys.path:
             sys.path.append(folder)
-    for name in (path, "/main.py"):
+    for name in policy.SCRIPTS:
         try:
             with open(name) as f:
                 text = f.read()

@@ -10,6 +10,8 @@ SCRIPT = "opt/org.micropython/boot.py"
 AUTOBOOT = "opt/org.micropython/autoboot"
 
 CONFIGS = ("/extlinux/extlinux.conf", "/boot/extlinux/extlinux.conf")
+SCRIPTS = ("/boot.py", "/main.py")
+_FILES = SCRIPTS[:1] + CONFIGS + SCRIPTS[1:]
 _ESP = ("esp", "efi", "EFI System", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef")
 _ENOTDIR = const(20)
 _SCRIPT_MAX = const(0x40000)
@@ -21,13 +23,11 @@ in_script = False  # whether what goes wrong may be a start script's fault
 
 def run_script(text, name):
     """Run a start script as the main module. Its exceptions come out of here."""
-    import sys
+    import __main__
 
     global in_script
     in_script = True
-    main = sys.modules.get("__main__")
-    scope = main.__dict__ if main else {"__name__": "__main__"}
-    exec(compile(text, name, "exec"), scope)
+    exec(compile(text, name, "exec"), __main__.__dict__)
 
 
 def wanted():
@@ -189,10 +189,10 @@ def find_boot():
             where = name if part is device else "%s:%d" % (name, part.number)
             try:
                 volume = fs.volume(part)
-                for path in ("/boot.py",) + CONFIGS:
+                for path in _FILES:
                     if exists(volume, path):
                         return (part, volume, path, where), looked
-                looked.append("%s: no %s" % (where, " or ".join(("/boot.py",) + CONFIGS)))
+                looked.append("%s: no %s" % (where, " or ".join(_FILES)))
             except (OSError, ValueError) as e:
                 looked.append("%s: %s" % (where, _why(e)))
     return None, looked or ["no virtio disk"]
