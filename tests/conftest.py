@@ -4,13 +4,18 @@ import re
 import subprocess
 
 import pytest
-from session import Session
+from session import Session, build_folder, micropython_version
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("guest")
     group.addoption("--dry-run", action="store_true", help="print each guest's QEMU command line and start nothing")
     group.addoption("--interactive", action="store_true", help="start the guest of each test on this terminal instead")
+
+
+def pytest_report_header():
+    version = ".".join(map(str, micropython_version() or ["not built"]))
+    return f"MicroPython: {version} in {build_folder()}"
 
 
 @pytest.hookimpl(hookwrapper=True)

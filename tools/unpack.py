@@ -119,6 +119,17 @@ def busybox_name(name):
 DEB_PARTS = {"opensbi": opensbi_name, "picolibc": picolibc_name, "kernel": kernel_name, "busybox": busybox_name}
 
 
+def series(version, folder=FIRMWARE / "patches"):
+    """The patches for a version: of NAME.patch and its variants NAME.from-X.Y.patch the newest not above it."""
+    chosen = {}
+    for patch in folder.glob("*.patch"):
+        found = re.fullmatch(r"(.+?)(?:\.from-(\d+)\.(\d+))?\.patch", patch.name)
+        since = (int(found[2] or 0), int(found[3] or 0))
+        if since <= version:
+            chosen[found[1]] = max(chosen.get(found[1], (since, patch)), (since, patch))
+    return [patch for _, (_, patch) in sorted(chosen.items())]
+
+
 def patch_key():
     patches = sorted((FIRMWARE / "patches").glob("*.patch"))
     emitter = sorted(p.name for p in (FIRMWARE / "emitter").glob("*.[ch]"))
@@ -127,11 +138,15 @@ def patch_key():
 
 def patch_micropython(tree):
     """Apply firmware/patches and put links to the emitter's sources into py/."""
-    for patch in sorted((FIRMWARE / "patches").glob("*.patch")):
-        command = ["patch", "-p1", "--batch", "--forward", "--no-backup-if-mismatch", "-s", "-i", patch]
+    version = version_of(tree)
+    number = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    for patch in series(number):
+        if not re.search("^--- ", patch.read_text(), re.MULTILINE):
+            continue  # a variant that says that this version needs nothing
+        command = ["patch", "-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "-s", "-i", patch]
         run = subprocess.run(command, cwd=tree, capture_output=True, text=True)
         if run.returncode:
-            sys.exit(f"unpack: {patch.name} does not apply to this MicroPython:\n{run.stdout}{run.stderr}")
+            sys.exit(f"unpack: {patch.name} does not apply to MicroPython {version}:\n{run.stdout}{run.stderr}")
     for source in sorted((FIRMWARE / "emitter").glob("*.[ch]")):
         link = tree / "py" / source.name
         link.unlink(missing_ok=True)

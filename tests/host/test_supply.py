@@ -123,6 +123,26 @@ def test_sync_keeps_the_times_of_equal_files_and_removes_others(tmp_path):
     assert not (old / "gone").exists()
 
 
+def series(folder, version):
+    return [patch.name for patch in unpack.series(version, folder)]
+
+
+def test_patch_variant_is_taken_from_its_version_on(tmp_path):
+    for name in ("0002-b", "0001-a", "0001-a.from-1.28", "0001-a.from-1.30", "0003-c.from-1.28"):
+        (tmp_path / f"{name}.patch").write_text("")
+    assert series(tmp_path, (1, 26)) == ["0001-a.patch", "0002-b.patch"]
+    assert series(tmp_path, (1, 28)) == ["0001-a.from-1.28.patch", "0002-b.patch", "0003-c.from-1.28.patch"]
+    assert series(tmp_path, (1, 29)) == series(tmp_path, (1, 28))
+    assert series(tmp_path, (2, 0)) == ["0001-a.from-1.30.patch", "0002-b.patch", "0003-c.from-1.28.patch"]
+
+
+def test_no_patch_is_without_a_reason_and_the_state_of_upstream():
+    for patch in (ROOT / "firmware" / "patches").glob("*.patch"):
+        header = patch.read_text().split("\ndiff --git")[0]
+        assert re.search(r"\A.+\n\n.+", header), patch.name
+        assert re.search(r"^Upstream: ", header, re.M), patch.name
+
+
 def test_make_alone_lists_every_target():
     text = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = re.findall(r"^\.PHONY: (\S+)", (ROOT / "Makefile").read_text(), re.M)

@@ -78,6 +78,13 @@ def build_folder():
     return Path(os.environ.get("BUILD") or ROOT / "build").resolve()
 
 
+def micropython_version():
+    """MicroPython's version as a tuple of integers: that of the sources in the build folder, None before a build."""
+    settings = build_folder() / "micropython.env"
+    found = re.search(r"TAG=v([\d.]+)", settings.read_text()) if settings.is_file() else None
+    return tuple(int(part) for part in found[1].split(".")) if found else None
+
+
 def default_firmware():
     """The image under test: FIRMWARE= in the environment, or what `make firmware` leaves."""
     return Path(os.environ.get("FIRMWARE") or build_folder() / "firmware.elf")

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from session import RemoteError
+from session import RemoteError, micropython_version
 
 FATAL = 134  # QEMU's exit code after a frame dump
 MIB = 1 << 20
@@ -21,6 +21,10 @@ def error_of(guest, code):
     with pytest.raises(RemoteError) as caught:
         guest.exec(code)
     return caught.value.error
+
+
+def test_firmware_is_of_the_version_that_the_header_of_the_tests_names(guest):
+    assert guest.eval("__import__('sys').implementation.version[:3]") == micropython_version()
 
 
 # Faults that become exceptions
