@@ -79,6 +79,17 @@ static inline uint32_t rv64_format_j(unsigned rd, int64_t offset) {
            | rv64_bits(offset, 19, 12, 12) | rd << 7 | 0x6f;
 }
 
+static inline uint32_t rv64_format_amo(unsigned funct5, unsigned funct3, unsigned rd, unsigned rs2, unsigned rs1, unsigned order) {
+    assert(order < 4);
+    return rv64_format_r(funct5 << 2 | order, funct3, 0x2f, rd, rs1, rs2);
+}
+
+// source is a register or an immediate of 5 bits.
+static inline uint32_t rv64_format_csr(unsigned funct3, unsigned rd, unsigned csr, unsigned source) {
+    assert(rd < 32 && csr < 4096 && source < 32);
+    return (uint32_t)csr << 20 | source << 15 | funct3 << 12 | rd << 7 | 0x73;
+}
+
 static inline uint16_t rv64_format_cr(unsigned funct4, unsigned rd, unsigned rs2) {
     assert(rd < 32 && rs2 < 32);
     return (uint16_t)(funct4 << 12 | rd << 7 | rs2 << 2 | 2);
@@ -151,6 +162,8 @@ static inline uint32_t rv64_bltu(unsigned rs1, unsigned rs2, int64_t offset) { r
 static inline uint32_t rv64_bne(unsigned rs1, unsigned rs2, int64_t offset) { return rv64_format_b(1, rs1, rs2, offset); }
 // 00000000000100000000000001110011
 static inline uint32_t rv64_ebreak(void) { return 0x00100073; }
+// 00000000000000000000000001110011
+static inline uint32_t rv64_ecall(void) { return 0x00000073; }
 // 0000 .... .... 00000 000 00000 0001111, where pred and succ are sets of i (8), o (4), r (2), w (1)
 static inline uint32_t rv64_fence(unsigned pred, unsigned succ) { assert(pred < 16 && succ < 16); return (uint32_t)pred << 24 | succ << 20 | 0x0f; }
 // 000000000000 00000 001 00000 0001111
@@ -189,6 +202,10 @@ static inline uint32_t rv64_sh(unsigned rs2, unsigned rs1, int64_t imm) { return
 static inline uint32_t rv64_sll(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x00, 1, 0x33, rd, rs1, rs2); }
 // 000000 ...... ..... 001 ..... 0010011
 static inline uint32_t rv64_slli(unsigned rd, unsigned rs1, unsigned amount) { return rv64_format_shift(0x00, 1, 0x13, rd, rs1, amount); }
+// 0000000 ..... ..... 001 ..... 0011011
+static inline uint32_t rv64_slliw(unsigned rd, unsigned rs1, unsigned amount) { assert(amount < 32); return rv64_format_shift(0x00, 1, 0x1b, rd, rs1, amount); }
+// 0000000 ..... ..... 001 ..... 0111011
+static inline uint32_t rv64_sllw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x00, 1, 0x3b, rd, rs1, rs2); }
 // 0000000 ..... ..... 010 ..... 0110011
 static inline uint32_t rv64_slt(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x00, 2, 0x33, rd, rs1, rs2); }
 // ............ ..... 010 ..... 0010011
@@ -201,16 +218,26 @@ static inline uint32_t rv64_sltu(unsigned rd, unsigned rs1, unsigned rs2) { retu
 static inline uint32_t rv64_sra(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 5, 0x33, rd, rs1, rs2); }
 // 010000 ...... ..... 101 ..... 0010011
 static inline uint32_t rv64_srai(unsigned rd, unsigned rs1, unsigned amount) { return rv64_format_shift(0x10, 5, 0x13, rd, rs1, amount); }
+// 0100000 ..... ..... 101 ..... 0011011
+static inline uint32_t rv64_sraiw(unsigned rd, unsigned rs1, unsigned amount) { assert(amount < 32); return rv64_format_shift(0x10, 5, 0x1b, rd, rs1, amount); }
+// 0100000 ..... ..... 101 ..... 0111011
+static inline uint32_t rv64_sraw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 5, 0x3b, rd, rs1, rs2); }
 // 0000000 ..... ..... 101 ..... 0110011
 static inline uint32_t rv64_srl(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x00, 5, 0x33, rd, rs1, rs2); }
 // 000000 ...... ..... 101 ..... 0010011
 static inline uint32_t rv64_srli(unsigned rd, unsigned rs1, unsigned amount) { return rv64_format_shift(0x00, 5, 0x13, rd, rs1, amount); }
+// 0000000 ..... ..... 101 ..... 0011011
+static inline uint32_t rv64_srliw(unsigned rd, unsigned rs1, unsigned amount) { assert(amount < 32); return rv64_format_shift(0x00, 5, 0x1b, rd, rs1, amount); }
+// 0000000 ..... ..... 101 ..... 0111011
+static inline uint32_t rv64_srlw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x00, 5, 0x3b, rd, rs1, rs2); }
 // 0100000 ..... ..... 000 ..... 0110011
 static inline uint32_t rv64_sub(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 0, 0x33, rd, rs1, rs2); }
 // 0100000 ..... ..... 000 ..... 0111011
 static inline uint32_t rv64_subw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 0, 0x3b, rd, rs1, rs2); }
 // ....... ..... ..... 010 ..... 0100011
 static inline uint32_t rv64_sw(unsigned rs2, unsigned rs1, int64_t imm) { return rv64_format_s(2, 0x23, rs2, rs1, imm); }
+// 00010000010100000000000001110011
+static inline uint32_t rv64_wfi(void) { return 0x10500073; }
 // 0000000 ..... ..... 100 ..... 0110011
 static inline uint32_t rv64_xor(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x00, 4, 0x33, rd, rs1, rs2); }
 // ............ ..... 100 ..... 0010011
@@ -219,12 +246,76 @@ static inline uint32_t rv64_xori(unsigned rd, unsigned rs1, int64_t imm) { retur
 // M
 // 0000001 ..... ..... 100 ..... 0110011
 static inline uint32_t rv64_div(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 4, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 101 ..... 0110011
+static inline uint32_t rv64_divu(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 5, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 101 ..... 0111011
+static inline uint32_t rv64_divuw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 5, 0x3b, rd, rs1, rs2); }
+// 0000001 ..... ..... 100 ..... 0111011
+static inline uint32_t rv64_divw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 4, 0x3b, rd, rs1, rs2); }
 // 0000001 ..... ..... 000 ..... 0110011
 static inline uint32_t rv64_mul(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 0, 0x33, rd, rs1, rs2); }
 // 0000001 ..... ..... 001 ..... 0110011
 static inline uint32_t rv64_mulh(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 1, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 010 ..... 0110011
+static inline uint32_t rv64_mulhsu(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 2, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 011 ..... 0110011
+static inline uint32_t rv64_mulhu(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 3, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 000 ..... 0111011
+static inline uint32_t rv64_mulw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 0, 0x3b, rd, rs1, rs2); }
 // 0000001 ..... ..... 110 ..... 0110011
 static inline uint32_t rv64_rem(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 6, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 111 ..... 0110011
+static inline uint32_t rv64_remu(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 7, 0x33, rd, rs1, rs2); }
+// 0000001 ..... ..... 111 ..... 0111011
+static inline uint32_t rv64_remuw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 7, 0x3b, rd, rs1, rs2); }
+// 0000001 ..... ..... 110 ..... 0111011
+static inline uint32_t rv64_remw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x01, 6, 0x3b, rd, rs1, rs2); }
+
+// A. order is 2 for .aq, 1 for .rl, 3 for .aqrl
+// 00000 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amoadd_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(0, 3, rd, rs2, rs1, order); }
+// 00000 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amoadd_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(0, 2, rd, rs2, rs1, order); }
+// 01100 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amoand_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(12, 3, rd, rs2, rs1, order); }
+// 01100 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amoand_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(12, 2, rd, rs2, rs1, order); }
+// 10100 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amomax_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(20, 3, rd, rs2, rs1, order); }
+// 10100 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amomax_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(20, 2, rd, rs2, rs1, order); }
+// 11100 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amomaxu_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(28, 3, rd, rs2, rs1, order); }
+// 11100 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amomaxu_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(28, 2, rd, rs2, rs1, order); }
+// 10000 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amomin_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(16, 3, rd, rs2, rs1, order); }
+// 10000 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amomin_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(16, 2, rd, rs2, rs1, order); }
+// 11000 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amominu_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(24, 3, rd, rs2, rs1, order); }
+// 11000 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amominu_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(24, 2, rd, rs2, rs1, order); }
+// 01000 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amoor_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(8, 3, rd, rs2, rs1, order); }
+// 01000 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amoor_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(8, 2, rd, rs2, rs1, order); }
+// 00001 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amoswap_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(1, 3, rd, rs2, rs1, order); }
+// 00001 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amoswap_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(1, 2, rd, rs2, rs1, order); }
+// 00100 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_amoxor_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(4, 3, rd, rs2, rs1, order); }
+// 00100 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_amoxor_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(4, 2, rd, rs2, rs1, order); }
+// 00010 .. 00000 ..... 011 ..... 0101111
+static inline uint32_t rv64_lr_d(unsigned rd, unsigned rs1, unsigned order) { return rv64_format_amo(2, 3, rd, 0, rs1, order); }
+// 00010 .. 00000 ..... 010 ..... 0101111
+static inline uint32_t rv64_lr_w(unsigned rd, unsigned rs1, unsigned order) { return rv64_format_amo(2, 2, rd, 0, rs1, order); }
+// 00011 .. ..... ..... 011 ..... 0101111
+static inline uint32_t rv64_sc_d(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(3, 3, rd, rs2, rs1, order); }
+// 00011 .. ..... ..... 010 ..... 0101111
+static inline uint32_t rv64_sc_w(unsigned rd, unsigned rs2, unsigned rs1, unsigned order) { return rv64_format_amo(3, 2, rd, rs2, rs1, order); }
 
 // C. Registers that have only a 3-bit name here are given by their full number, 8 to 15.
 // 1001 ..... ..... 10, neither register is zero
@@ -317,6 +408,88 @@ static inline uint16_t rv64_c_swsp(unsigned rs2, int64_t offset) {
 }
 // 100011 ... 01 ... 01
 static inline uint16_t rv64_c_xor(unsigned rd, unsigned rs2) { return rv64_format_ca(0, 1, rd, rs2); }
+
+// Zba
+// 0000100 ..... ..... 000 ..... 0111011
+static inline uint32_t rv64_add_uw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x04, 0, 0x3b, rd, rs1, rs2); }
+// 0010000 ..... ..... 010 ..... 0110011
+static inline uint32_t rv64_sh1add(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x10, 2, 0x33, rd, rs1, rs2); }
+// 0010000 ..... ..... 010 ..... 0111011
+static inline uint32_t rv64_sh1add_uw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x10, 2, 0x3b, rd, rs1, rs2); }
+// 0010000 ..... ..... 100 ..... 0110011
+static inline uint32_t rv64_sh2add(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x10, 4, 0x33, rd, rs1, rs2); }
+// 0010000 ..... ..... 100 ..... 0111011
+static inline uint32_t rv64_sh2add_uw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x10, 4, 0x3b, rd, rs1, rs2); }
+// 0010000 ..... ..... 110 ..... 0110011
+static inline uint32_t rv64_sh3add(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x10, 6, 0x33, rd, rs1, rs2); }
+// 0010000 ..... ..... 110 ..... 0111011
+static inline uint32_t rv64_sh3add_uw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x10, 6, 0x3b, rd, rs1, rs2); }
+// 000010 ...... ..... 001 ..... 0011011
+static inline uint32_t rv64_slli_uw(unsigned rd, unsigned rs1, unsigned amount) { return rv64_format_shift(0x02, 1, 0x1b, rd, rs1, amount); }
+
+// Zbb
+// 0100000 ..... ..... 111 ..... 0110011
+static inline uint32_t rv64_andn(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 7, 0x33, rd, rs1, rs2); }
+// 011000000000 ..... 001 ..... 0010011
+static inline uint32_t rv64_clz(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x13, rd, rs1, 0x600); }
+// 011000000000 ..... 001 ..... 0011011
+static inline uint32_t rv64_clzw(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x1b, rd, rs1, 0x600); }
+// 011000000010 ..... 001 ..... 0010011
+static inline uint32_t rv64_cpop(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x13, rd, rs1, 0x602); }
+// 011000000010 ..... 001 ..... 0011011
+static inline uint32_t rv64_cpopw(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x1b, rd, rs1, 0x602); }
+// 011000000001 ..... 001 ..... 0010011
+static inline uint32_t rv64_ctz(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x13, rd, rs1, 0x601); }
+// 011000000001 ..... 001 ..... 0011011
+static inline uint32_t rv64_ctzw(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x1b, rd, rs1, 0x601); }
+// 0000101 ..... ..... 110 ..... 0110011
+static inline uint32_t rv64_max(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x05, 6, 0x33, rd, rs1, rs2); }
+// 0000101 ..... ..... 111 ..... 0110011
+static inline uint32_t rv64_maxu(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x05, 7, 0x33, rd, rs1, rs2); }
+// 0000101 ..... ..... 100 ..... 0110011
+static inline uint32_t rv64_min(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x05, 4, 0x33, rd, rs1, rs2); }
+// 0000101 ..... ..... 101 ..... 0110011
+static inline uint32_t rv64_minu(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x05, 5, 0x33, rd, rs1, rs2); }
+// 001010000111 ..... 101 ..... 0010011
+static inline uint32_t rv64_orc_b(unsigned rd, unsigned rs1) { return rv64_format_i(5, 0x13, rd, rs1, 0x287); }
+// 0100000 ..... ..... 110 ..... 0110011
+static inline uint32_t rv64_orn(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 6, 0x33, rd, rs1, rs2); }
+// 011010111000 ..... 101 ..... 0010011
+static inline uint32_t rv64_rev8(unsigned rd, unsigned rs1) { return rv64_format_i(5, 0x13, rd, rs1, 0x6b8); }
+// 0110000 ..... ..... 001 ..... 0110011
+static inline uint32_t rv64_rol(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x30, 1, 0x33, rd, rs1, rs2); }
+// 0110000 ..... ..... 001 ..... 0111011
+static inline uint32_t rv64_rolw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x30, 1, 0x3b, rd, rs1, rs2); }
+// 0110000 ..... ..... 101 ..... 0110011
+static inline uint32_t rv64_ror(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x30, 5, 0x33, rd, rs1, rs2); }
+// 011000 ...... ..... 101 ..... 0010011
+static inline uint32_t rv64_rori(unsigned rd, unsigned rs1, unsigned amount) { return rv64_format_shift(0x18, 5, 0x13, rd, rs1, amount); }
+// 0110000 ..... ..... 101 ..... 0011011
+static inline uint32_t rv64_roriw(unsigned rd, unsigned rs1, unsigned amount) { assert(amount < 32); return rv64_format_shift(0x18, 5, 0x1b, rd, rs1, amount); }
+// 0110000 ..... ..... 101 ..... 0111011
+static inline uint32_t rv64_rorw(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x30, 5, 0x3b, rd, rs1, rs2); }
+// 011000000100 ..... 001 ..... 0010011
+static inline uint32_t rv64_sext_b(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x13, rd, rs1, 0x604); }
+// 011000000101 ..... 001 ..... 0010011
+static inline uint32_t rv64_sext_h(unsigned rd, unsigned rs1) { return rv64_format_i(1, 0x13, rd, rs1, 0x605); }
+// 0100000 ..... ..... 100 ..... 0110011
+static inline uint32_t rv64_xnor(unsigned rd, unsigned rs1, unsigned rs2) { return rv64_format_r(0x20, 4, 0x33, rd, rs1, rs2); }
+// 0000100 00000 ..... 100 ..... 0111011
+static inline uint32_t rv64_zext_h(unsigned rd, unsigned rs1) { return rv64_format_r(0x04, 4, 0x3b, rd, rs1, 0); }
+
+// Zicsr
+// ............ ..... 011 ..... 1110011
+static inline uint32_t rv64_csrrc(unsigned rd, unsigned csr, unsigned rs1) { return rv64_format_csr(3, rd, csr, rs1); }
+// ............ ..... 111 ..... 1110011
+static inline uint32_t rv64_csrrci(unsigned rd, unsigned csr, unsigned imm) { return rv64_format_csr(7, rd, csr, imm); }
+// ............ ..... 010 ..... 1110011
+static inline uint32_t rv64_csrrs(unsigned rd, unsigned csr, unsigned rs1) { return rv64_format_csr(2, rd, csr, rs1); }
+// ............ ..... 110 ..... 1110011
+static inline uint32_t rv64_csrrsi(unsigned rd, unsigned csr, unsigned imm) { return rv64_format_csr(6, rd, csr, imm); }
+// ............ ..... 001 ..... 1110011
+static inline uint32_t rv64_csrrw(unsigned rd, unsigned csr, unsigned rs1) { return rv64_format_csr(1, rd, csr, rs1); }
+// ............ ..... 101 ..... 1110011
+static inline uint32_t rv64_csrrwi(unsigned rd, unsigned csr, unsigned imm) { return rv64_format_csr(5, rd, csr, imm); }
 
 // ---------------------------------------------------------------------------------------------------------------
 // The assembler's state and operations: sequences of one or more instructions, compressed where they can be.

@@ -161,22 +161,42 @@ int main(void) {
 }
 """
 
-# Fields of an encoder: registers, and immediates as (lowest, highest, step, may be zero).
+# Fields of an encoder: registers, immediates as (lowest, highest, step, may be zero), and sets with their spelling.
 R, NZ, C, NZSP = range(32), range(1, 32), range(8, 16), [1, *range(3, 32)]
 I12 = (-2048, 2047, 1, True)
 I20 = (-(1 << 19), (1 << 19) - 1, 1, True)
 I6, I6NZ = (-32, 31, 1, True), (-32, 31, 1, False)
-SHIFT, SHIFTNZ = (0, 63, 1, True), (0, 63, 1, False)
+SHIFT, SHIFTNZ, SHIFTW = (0, 63, 1, True), (0, 63, 1, False), (0, 31, 1, True)
+CSR, U5 = (0, 4095, 1, True), (0, 31, 1, True)
 BRANCH = (-4096, 4094, 2, True)
 CBRANCH = (-256, 254, 2, True)
+ORDER = dict(enumerate(["", ".rl", ".aq", ".aqrl"]))
+FENCE = {n: "".join(c for c, bit in zip("iorw", (8, 4, 2, 1), strict=True) if n & bit) for n in range(1, 16)}
 
 TABLE = {}
-for name in "add addw and div mul mulh or rem sll slt sltu sra srl sub subw xor".split():
+THREE_REGISTERS = """
+    add addw and or sll sllw slt sltu sra sraw srl srlw sub subw xor
+    div divu divuw divw mul mulh mulhsu mulhu mulw rem remu remuw remw
+    add.uw sh1add sh1add.uw sh2add sh2add.uw sh3add sh3add.uw
+    andn max maxu min minu orn rol rolw ror rorw xnor
+"""
+for name in THREE_REGISTERS.split():
     TABLE[name] = ((R, R, R), f"{name} {{0}}, {{1}}, {{2}}")
 for name in "addi addiw andi ori slti sltiu xori".split():
     TABLE[name] = ((R, R, I12), f"{name} {{0}}, {{1}}, {{2}}")
-for name in "slli srli srai".split():
+for name in "slli srli srai slli.uw rori".split():
     TABLE[name] = ((R, R, SHIFT), f"{name} {{0}}, {{1}}, {{2}}")
+for name in "slliw srliw sraiw roriw".split():
+    TABLE[name] = ((R, R, SHIFTW), f"{name} {{0}}, {{1}}, {{2}}")
+for name in "clz clzw cpop cpopw ctz ctzw orc.b rev8 sext.b sext.h zext.h".split():
+    TABLE[name] = ((R, R), f"{name} {{0}}, {{1}}")
+for name in "csrrc csrrs csrrw".split():
+    TABLE[name] = ((R, CSR, R), f"{name} {{0}}, {{1}}, {{2}}")
+    TABLE[name + "i"] = ((R, CSR, U5), f"{name}i {{0}}, {{1}}, {{2}}")
+for size in ("w", "d"):
+    TABLE[f"lr.{size}"] = ((R, R, ORDER), f"lr.{size}{{2}} {{0}}, ({{1}})")
+    for name in "sc amoadd amoand amomax amomaxu amomin amominu amoor amoswap amoxor".split():
+        TABLE[f"{name}.{size}"] = ((R, R, R, ORDER), f"{name}.{size}{{3}} {{0}}, {{1}}, ({{2}})")
 for name in "lb lbu lh lhu lw lwu ld sb sh sw sd".split():
     TABLE[name] = ((R, R, I12), f"{name} {{0}}, {{2}}({{1}})")
 for name in "beq bne blt bge bltu bgeu".split():
@@ -187,8 +207,10 @@ TABLE |= {
     "jal": ((R, (-(1 << 20), (1 << 20) - 2, 2, True)), "jal {0}, .+{1}"),
     "jalr": ((R, R, I12), "jalr {0}, {2}({1})"),
     "ebreak": ((), "ebreak"),
+    "ecall": ((), "ecall"),
+    "wfi": ((), "wfi"),
     "fence_i": ((), "fence.i"),
-    "fence": ((range(1, 16), range(1, 16)), "fence {0}, {1}"),
+    "fence": ((FENCE, FENCE), "fence {0}, {1}"),
 }
 for name in "c.add c.mv".split():
     TABLE[name] = ((NZ, NZ), f"{name} {{0}}, {{1}}")
@@ -228,7 +250,7 @@ def c_name(name):
 
 
 def values(field):
-    """All registers of a field, or the edges of an immediate: both ends, zero, and each bit alone."""
+    """All of a field's registers or sets, or the edges of an immediate: both ends, zero, and each bit alone."""
     if not isinstance(field, tuple):
         return list(field)
     low, high, step, zero = field
@@ -250,11 +272,8 @@ def cases(name):
 
 def text_of(name, arguments):
     fields, template = TABLE[name]
-    if name == "fence":
-        shown = ["".join(c for c, bit in zip("iorw", (8, 4, 2, 1), strict=True) if a & bit) for a in arguments]
-    else:
-        shown = [a if isinstance(f, tuple) else NAMES[a] for f, a in zip(fields, arguments, strict=True)]
-    return template.format(*shown)
+    spelling = [{} if isinstance(f, tuple) else f if isinstance(f, dict) else dict(enumerate(NAMES)) for f in fields]
+    return template.format(*[s.get(a, a) for s, a in zip(spelling, arguments, strict=True)])
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +308,9 @@ def gnu_as(folder, lines, compressed):
     source, built, raw = folder / "x.s", folder / "x.o", folder / "x.bin"
     option = "rvc" if compressed else "norvc"
     source.write_text(f".option {option}\n.option norelax\n" + "\n".join(lines) + "\n")
-    subprocess.run([CROSS + "as", "-march=rv64imac_zifencei", "-mno-relax", "-o", built, source], check=True)
+    subprocess.run(
+        [CROSS + "as", "-march=rv64imac_zicsr_zifencei_zba_zbb", "-mno-relax", "-o", built, source], check=True
+    )
     subprocess.run([CROSS + "objcopy", "-O", "binary", "-j", ".text", built, raw], check=True)
     return raw.read_bytes()
 
