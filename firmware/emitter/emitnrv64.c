@@ -47,6 +47,9 @@ static bool hook_binary_op(emit_t *emit, mp_binary_op_t op);
 static bool hook_call_function(emit_t *emit, mp_uint_t n_positional, mp_uint_t n_keyword, mp_uint_t star_flags);
 static bool hook_return_value(emit_t *emit);
 
+// Native functions with more locals than this leave all arguments to the runtime.
+#define MAX_PLAIN_LOCALS (20)
+
 // Word index of REG_LOCAL_1, s0, in nlr_buf_t.
 #define NLR_BUF_IDX_LOCAL_1 (3)
 
@@ -75,6 +78,8 @@ static void leave_function(emit_t *emit);
 
 static void load_viper_args(emit_t *emit);
 #define EMIT_NATIVE_LOAD_VIPER_ARGS(emit) load_viper_args(emit)
+static void set_up_code_state(emit_t *emit);
+#define EMIT_NATIVE_SETUP_CODE_STATE(emit) set_up_code_state(emit)
 
 // Nobody needs the qstr table if nothing is loaded from it.
 #undef ASM_LOAD_REG_REG_OFFSET
@@ -441,6 +446,69 @@ static void load_viper_args(emit_t *emit) {
         if (!to_reg) {
             emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, i), rd);
         }
+    }
+}
+
+// Whether a function takes just the positional arguments that it names, few of them, and makes no cells.
+static bool has_plain_args(scope_t *scope) {
+    if ((scope->scope_flags & (MP_SCOPE_FLAG_VARARGS | MP_SCOPE_FLAG_VARKEYWORDS | MP_SCOPE_FLAG_DEFKWARGS)) != 0
+        || scope->num_kwonly_args != 0 || scope->num_locals > MAX_PLAIN_LOCALS) {
+        return false;
+    }
+    for (size_t i = 0; i < scope->id_info_len; ++i) {
+        if (scope->id_info[i].kind == ID_INFO_KIND_CELL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Arguments come as for viper, and locals start without a value. If exactly the positional arguments are given they
+// are taken from where they are; else the runtime sorts them out, with the code state that is in the frame.
+//     bnez a2, 1f; li a4, num; beq a1, a4, 2f
+//     1: setup_code_state(frame, a1, a2, a3); load arguments from the frame; j 3f
+//     2: load arguments from a3; 3: clear the other locals in registers
+static void set_up_code_state(emit_t *emit) {
+    asm_rv64_t *as = emit->as;
+    scope_t *scope = emit->scope;
+    bool plain = has_plain_args(scope);
+    int num_args = plain ? scope->num_pos_args : scope->num_locals;
+    int num_regs = CAN_USE_REGS_FOR_LOCALS(emit) ? MIN(scope->num_locals, NUM_REG_LOCALS) : 0;
+    size_t keywords = 0, good = 0;
+    if (plain) {
+        keywords = asm_rv64_skip(as, RV64_NE, RV64_A2, RV64_ZERO);
+        unsigned wanted = RV64_ZERO;
+        if (num_args != 0) {
+            wanted = REG_TEMP0;
+            asm_rv64_li(as, wanted, num_args);
+        }
+        good = asm_rv64_skip(as, RV64_EQ, RV64_A1, wanted);
+        asm_rv64_skip_end(as, keywords);
+    }
+    emit_native_mov_state_imm_via(emit, emit->code_state_start + OFFSETOF_CODE_STATE_N_STATE, emit->n_state, REG_ARG_1);
+    asm_rv64_local_addr(as, REG_ARG_1, emit->code_state_start);
+    asm_rv64_call_table(as, MP_F_SETUP_CODE_STATE);
+    for (int i = 0; i < MIN(num_args, num_regs); ++i) {
+        asm_rv64_load_local(as, local_registers[i], LOCAL_IDX_LOCAL_VAR(emit, i));
+    }
+    if (!plain) {
+        return;
+    }
+    size_t done = asm_rv64_skip_always(as);
+    asm_rv64_skip_end(as, good);
+    for (int i = 0; i < num_args; ++i) {
+        unsigned rd = i < num_regs ? local_registers[i] : REG_TEMP0;
+        asm_rv64_load(as, RV64_D, rd, RV64_A3, (int64_t)i * 8);
+        if (i >= num_regs) {
+            asm_rv64_store_local(as, rd, LOCAL_IDX_LOCAL_VAR(emit, i));
+        }
+    }
+    for (int i = MAX(num_args, num_regs); i < scope->num_locals; ++i) {
+        asm_rv64_store_local(as, RV64_ZERO, LOCAL_IDX_LOCAL_VAR(emit, i));
+    }
+    asm_rv64_skip_end(as, done);
+    for (int i = num_args; i < num_regs; ++i) {
+        asm_rv64_li(as, local_registers[i], 0);
     }
 }
 
