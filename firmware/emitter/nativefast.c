@@ -164,13 +164,6 @@ mp_obj_t native_fast_binary_op(mp_binary_op_t op, mp_obj_t lhs, mp_obj_t rhs) {
     return mp_binary_op(op, lhs, rhs);
 }
 
-static inline void check_stack(void) {
-    char here;
-    if ((size_t)(MP_STATE_THREAD(stack_top) - &here) >= MP_STATE_THREAD(stack_limit)) {
-        mp_cstack_check();
-    }
-}
-
 // Calls of native and viper functions.
 mp_obj_t native_fast_call_function(mp_obj_t fun, size_t n_args, size_t n_kw, const mp_obj_t *args) {
     if (mp_obj_is_obj(fun)) {
@@ -182,7 +175,7 @@ mp_obj_t native_fast_call_function(mp_obj_t fun, size_t n_args, size_t n_kw, con
             start = MICROPY_MAKE_POINTER_CALLABLE((void *)self->bytecode);
         }
         if (start != NULL) {
-            check_stack();
+            mp_cstack_check();
             return start(fun, n_args, n_kw, args);
         }
     }
