@@ -30,7 +30,7 @@ typedef struct _node_t {
     uint32_t phandle;
     uint32_t parent_phandle; // interrupt-parent
     uint32_t child_intc; // phandle of an interrupt-controller child
-    prop_t compatible, reg, interrupts, extended, device_type, reg_shift, ndev, status;
+    prop_t compatible, reg, interrupts, extended, device_type, reg_shift, ndev, status, isa, isa_list;
 } node_t;
 
 static uint32_t be32(const uint8_t *p) {
@@ -63,6 +63,18 @@ static bool prop_has(const prop_t *p, const char *text) {
         ++i;
     }
     return false;
+}
+
+// Does a cpu have an extension whose name has several letters? Old trees have "rv64imac_zba_zbb", new ones a list.
+static bool cpu_has(const node_t *node, const char *extension) {
+    uint32_t n = strlen(extension);
+    for (uint32_t i = 1; i + n < node->isa.len; ++i) {
+        const uint8_t *p = node->isa.data + i;
+        if (p[-1] == '_' && memcmp(p, extension, n) == 0 && (p[n] == '_' || p[n] == 0)) {
+            return true;
+        }
+    }
+    return prop_has(&node->isa_list, extension);
 }
 
 // First address in "reg", 0 if there is none. QEMU's buses map one to one, so `ranges` is not needed here.
@@ -143,8 +155,9 @@ static void end_of_node(node_t *path, int depth) {
         f->num_banks = add_ranges(node, parent, f->banks, f->num_banks, FDT_EARLY_BANKS);
     } else if (prop_has(&node->device_type, "cpu")) {
         if (f->num_harts < FDT_EARLY_HARTS) {
-            f->harts[f->num_harts].id = reg_addr(node, parent);
-            f->harts[f->num_harts++].intc = node->child_intc;
+            f->harts[f->num_harts++] = (fdt_early_hart_t) {
+                reg_addr(node, parent), node->child_intc, cpu_has(node, "zba"), cpu_has(node, "zbb"),
+            };
         }
     } else if (prop_has(&node->compatible, "riscv,cpu-intc")) {
         parent->child_intc = node->phandle;
@@ -169,6 +182,8 @@ static void property(node_t *node, const char *name, prop_t p) {
         { "reg-shift", offsetof(node_t, reg_shift) },
         { "riscv,ndev", offsetof(node_t, ndev) },
         { "status", offsetof(node_t, status) },
+        { "riscv,isa", offsetof(node_t, isa) },
+        { "riscv,isa-extensions", offsetof(node_t, isa_list) },
     };
     for (size_t i = 0; i < sizeof(keep) / sizeof(keep[0]); ++i) {
         if (name[0] == keep[i].name[0] && strcmp(name, keep[i].name) == 0) {
@@ -286,6 +301,8 @@ void fdt_early_select(uint64_t hart_id) {
     for (size_t h = 0; h < f->num_harts; ++h) {
         if (f->harts[h].id == hart_id) {
             intc = f->harts[h].intc;
+            f->zba = f->harts[h].zba;
+            f->zbb = f->harts[h].zbb;
         }
     }
     f->plic_context = -1;

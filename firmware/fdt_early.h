@@ -20,6 +20,7 @@ typedef struct _fdt_early_range_t {
 typedef struct _fdt_early_hart_t {
     uint64_t id;
     uint32_t intc; // phandle of the hart's interrupt controller
+    bool zba, zbb; // extensions
 } fdt_early_hart_t;
 
 // A device with one row in its interrupts-extended for each hart (and mode) that it serves.
@@ -48,6 +49,7 @@ typedef struct _fdt_early_t {
     uint32_t plic_sources;
     int plic_context; // that interrupts it in machine mode, or -1
     uint64_t mtimecmp; // its register
+    bool zba, zbb; // extensions of that hart
     uint64_t msip; // of hart 0; 4 bytes per hart
     uint64_t test; // QEMU's power-off and reset register
     uint64_t rtc; // goldfish: nanoseconds since 1970
@@ -67,7 +69,7 @@ extern fdt_early_t fdt_early;
 // Reads the tree. False: no valid tree there; only .blob is set.
 bool fdt_early_init(const void *blob);
 
-// Finds the PLIC context and the timer of a hart.
+// Finds the PLIC context, the timer and the extensions of a hart.
 void fdt_early_select(uint64_t hart_id);
 
 #endif

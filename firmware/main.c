@@ -7,6 +7,9 @@
 #include "py/gc.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
+#if MICROPY_EMIT_RV64
+#include "py/asmrv64.h"
+#endif
 #include "shared/readline/readline.h"
 #include "shared/runtime/gchelper.h"
 #include "shared/runtime/pyexec.h"
@@ -46,6 +49,12 @@ static void init_machine(void) {
     plic_init(f->plic, f->plic_context, f->plic_sources);
     irq_init(f->uart_irq);
 }
+
+#if MICROPY_EMIT_RV64
+unsigned main_rv64_extensions(void) {
+    return (fdt_early.zba ? RV64_EXT_ZBA : 0) | (fdt_early.zbb ? RV64_EXT_ZBB : 0);
+}
+#endif
 
 static void init_heap(void) {
     uint64_t start, end;

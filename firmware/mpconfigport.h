@@ -24,6 +24,7 @@ typedef intptr_t mp_off_t;
 // Native code. MICROPY_EMIT_RV64 means nothing to a MicroPython without the emitter's patches.
 #ifdef MICROPY_PORT_HAS_EMIT_RV64
 #define MICROPY_EMIT_RV64 (1)
+#define MICROPY_RV64_EXTENSIONS (main_rv64_extensions())
 #endif
 #define MP_PLAT_ALLOC_EXEC(min_size, ptr, size) phys_alloc_exec_raise(min_size, ptr, size)
 #define MP_PLAT_FREE_EXEC(ptr, size) phys_free_exec(ptr, size)
@@ -119,6 +120,7 @@ void phys_free_heap(void *p);
 void phys_alloc_exec_raise(size_t size, void **ptr, size_t *allocated);
 void phys_free_exec(void *ptr, size_t allocated);
 unsigned long entropy_seed(void);
+unsigned main_rv64_extensions(void); // of the hart that runs MicroPython
 extern const char main_help_text[];
 
 #endif

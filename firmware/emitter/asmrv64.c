@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // RV64 assembler: sequences of instructions. Encoders are in the header.
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "py/mpconfig.h"
@@ -891,6 +892,7 @@ static size_t save_area(asm_rv64_t *as) {
 // small: the frame and the Python state are small enough for every access to them to be one instruction.
 void asm_rv64_entry(asm_rv64_t *as, size_t num_locals, bool small) {
     forget_last(as);
+    as->extensions = asm_rv64_allowed_extensions();
     as->branch_num = 0;
     if (as->round == 0) {
         as->saved = CALLEE_SAVED;
@@ -950,5 +952,65 @@ void asm_rv64_end_pass(asm_rv64_t *as) {
         memset(as->home, 0, sizeof(as->home));
     }
 }
+
+// ---------------------------------------------------------------------------------------------------------------
+// Extensions.
+
+// A port that does not find out at run time gives the set that it has.
+#ifndef MICROPY_RV64_EXTENSIONS
+#define MICROPY_RV64_EXTENSIONS (0)
+#endif
+
+// In the order of their bits.
+static const char *const extension_names[] = { "zba", "zbb" };
+
+unsigned asm_rv64_allowed_extensions(void) {
+    #if MICROPY_DYNAMIC_COMPILER
+    const asm_rv64_backend_options_t *options = mp_dynamic_compiler.backend_options;
+    return options == NULL ? 0 : options->allowed_extensions;
+    #else
+    return MICROPY_RV64_EXTENSIONS;
+    #endif
+}
+
+const char *asm_rv64_extension_name(unsigned extensions) {
+    for (size_t i = 0; i < sizeof(extension_names) / sizeof(extension_names[0]); ++i) {
+        if ((extensions & 1u << i) != 0) {
+            return extension_names[i];
+        }
+    }
+    return NULL;
+}
+
+#if MICROPY_DYNAMIC_COMPILER
+static unsigned extension_called(const char *name, size_t len) {
+    for (size_t i = 0; i < sizeof(extension_names) / sizeof(extension_names[0]); ++i) {
+        if (strlen(extension_names[i]) == len && memcmp(extension_names[i], name, len) == 0) {
+            return 1u << i;
+        }
+    }
+    return 0;
+}
+
+bool asm_rv64_parse_extensions(const char *text, unsigned *extensions) {
+    char *end;
+    unsigned long number = strtoul(text, &end, 0);
+    if (end != text && *end == 0) {
+        *extensions = (unsigned)number;
+        return number <= RV64_EXT_ALL;
+    }
+    *extensions = 0;
+    do {
+        size_t len = strcspn(text, ",");
+        unsigned one = extension_called(text, len);
+        if (one == 0) {
+            return false;
+        }
+        *extensions |= one;
+        text += len;
+    } while (*text++ == ',');
+    return true;
+}
+#endif
 
 #endif // MICROPY_EMIT_RV64

@@ -505,6 +505,25 @@ typedef enum {
     RV64_EQ, RV64_NE, RV64_LT, RV64_GE, RV64_LTU, RV64_GEU,
 } rv64_cond_t;
 
+// Extensions that code may use besides IMC, as a set: the flags of .mpy files.
+#define RV64_EXT_ZBA (1)
+#define RV64_EXT_ZBB (2)
+#define RV64_EXT_ALL (RV64_EXT_ZBA | RV64_EXT_ZBB)
+
+// What mp_dynamic_compiler.backend_options points to, or NULL.
+typedef struct _asm_rv64_backend_options_t {
+    unsigned allowed_extensions;
+} asm_rv64_backend_options_t;
+
+// Those that may be used here and now: of the machine, or in mpy-cross by its options.
+unsigned asm_rv64_allowed_extensions(void);
+
+// The name of the lowest extension in a set, or NULL.
+const char *asm_rv64_extension_name(unsigned extensions);
+
+// Reads names separated by commas, or a number. False if there is anything else in it.
+bool asm_rv64_parse_extensions(const char *text, unsigned *extensions);
+
 // Sizes of memory accesses: log2 of the bytes. Loads extend with zeros, as viper's pointers want.
 enum { RV64_B, RV64_H, RV64_W, RV64_D };
 
@@ -540,6 +559,8 @@ typedef struct _rv64_branch_t {
 
 typedef struct _asm_rv64_t {
     mp_asm_base_t base; // must be first
+
+    unsigned extensions; // that this function may use
 
     // Round 0 sizes everything in its longest form, so that its distances are upper bounds; round 1 sizes what
     // round 2 then emits. An emitter goes through the three once for each function.
