@@ -437,6 +437,12 @@ void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, in
         } else {
             emit32(as, rv64_andi(rd, rs1, imm));
         }
+    } else if (op == RV64_OP_AND && imm == 0xffff && (as->extensions & RV64_EXT_ZBB)) {
+        touch(as, rd);
+        emit32(as, rv64_zext_h(rd, rs1));
+    } else if (op == RV64_OP_AND && imm == 0xffffffff && (as->extensions & RV64_EXT_ZBA)) {
+        touch(as, rd);
+        emit32(as, rv64_add_uw(rd, rs1, RV64_ZERO));
     } else if (op == RV64_OP_AND && imm > 0 && ((uint64_t)imm & ((uint64_t)imm + 1)) == 0) {
         // A mask of low bits: shift the others out and zeros in.
         unsigned shift = (unsigned)__builtin_clzll((uint64_t)imm);
@@ -543,6 +549,38 @@ rv64_element_t asm_rv64_element(asm_rv64_t *as, unsigned size, unsigned index, b
     return e;
 }
 
+// Whether a shift and an addition are one instruction.
+static bool can_shift_add(asm_rv64_t *as, int64_t shift) {
+    return (as->extensions & RV64_EXT_ZBA) && 1 <= shift && shift <= 3;
+}
+
+// sh<shift>add rd, rs1, rs2: rd = (rs1 << shift) + rs2
+static void emit_shift_add(asm_rv64_t *as, unsigned rd, unsigned rs1, unsigned rs2, unsigned shift) {
+    touch(as, rd);
+    if (shift == 1) {
+        emit32(as, rv64_sh1add(rd, rs1, rs2));
+    } else if (shift == 2) {
+        emit32(as, rv64_sh2add(rd, rs1, rs2));
+    } else {
+        emit32(as, rv64_sh3add(rd, rs1, rs2));
+    }
+}
+
+// rd = rs1 + rs2, where a register that nobody else wants may be a shifted one: dead1, dead2.
+void asm_rv64_add(asm_rv64_t *as, unsigned rd, unsigned rs1, bool dead1, unsigned rs2, bool dead2) {
+    if (asm_rv64_last_is(as, RV64_LAST_OP_IMM) && as->last.op == RV64_OP_SLL && can_shift_add(as, as->last.imm) && rs1 != rs2) {
+        if ((dead1 && as->last.rd == rs1) || (dead2 && as->last.rd == rs2)) {
+            unsigned other = as->last.rd == rs1 ? rs2 : rs1;
+            rv64_last_t shift = asm_rv64_undo_last(as);
+            size_t start = as->base.code_offset;
+            emit_shift_add(as, rd, shift.rs1, other, (unsigned)shift.imm);
+            asm_rv64_set_last(as, RV64_LAST_SHIFT_ADD, start, 0, rd, shift.rs1, other, shift.imm);
+            return;
+        }
+    }
+    asm_rv64_op(as, RV64_OP_ADD, rd, rs1, rs2);
+}
+
 // base + (index << shift) in t1, or the base itself if there is no index.
 static unsigned element_addr(asm_rv64_t *as, unsigned base, rv64_element_t *e) {
     if (e->index == RV64_ZERO) {
@@ -557,6 +595,8 @@ static unsigned element_addr(asm_rv64_t *as, unsigned base, rv64_element_t *e) {
     }
     if (e->shift == 0) {
         emit_op(as, RV64_OP_ADD, SCRATCH, base, e->index);
+    } else if (can_shift_add(as, e->shift)) {
+        emit_shift_add(as, SCRATCH, e->index, base, e->shift);
     } else {
         emit_shift(as, RV64_OP_SLL, SCRATCH, e->index, e->shift);
         emit_op(as, RV64_OP_ADD, SCRATCH, SCRATCH, base);
@@ -617,6 +657,12 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to) {
         case RV64_LAST_LOAD_INDEXED:
             asm_rv64_load_element(as, was.op, to, was.rs1, (rv64_element_t) {was.rs2, was.shift, was.imm});
             break;
+        case RV64_LAST_SHIFT_ADD: {
+            size_t start = as->base.code_offset;
+            emit_shift_add(as, to, was.rs1, was.rs2, (unsigned)was.imm);
+            asm_rv64_set_last(as, RV64_LAST_SHIFT_ADD, start, 0, to, was.rs1, was.rs2, was.imm);
+            break;
+        }
         default:
             asm_rv64_set(as, was.op, to, was.rs1, was.rs2);
             break;
@@ -847,10 +893,13 @@ void asm_rv64_label_addr(asm_rv64_t *as, unsigned rd, size_t label) {
     forget_last(as);
 }
 
-// c.ld a5, index * 8(s1); c.jalr a5: calls a function of mp_fun_table, which s1 points to.
+// c.ld a5, index * 8(fun_table); c.jalr a5: calls a function of mp_fun_table. A leaf saves ra itself.
 void asm_rv64_call_table(asm_rv64_t *as, size_t index) {
-    emit_load(as, RV64_D, CALL_SCRATCH, RV64_S1, (int64_t)index * 8);
-    touch(as, RV64_RA);
+    as->num_calls += !as->base.suppress;
+    emit_load(as, RV64_D, CALL_SCRATCH, as->fun_table, (int64_t)index * 8);
+    if (!as->leaf) {
+        touch(as, RV64_RA);
+    }
     if (may_compress(as)) {
         emit16(as, rv64_c_jalr(CALL_SCRATCH));
     } else {
@@ -938,7 +987,7 @@ void asm_rv64_end_pass(asm_rv64_t *as) {
         }
         as->upper_size = as->base.code_offset;
         as->round = 1;
-    } else if (as->touched & CALLEE_SAVED & ~as->saved) {
+    } else if ((as->touched & CALLEE_SAVED & ~as->saved) || (as->leaf && as->num_calls > 0)) {
         mp_raise_NotImplementedError(MP_ERROR_TEXT("register not saved"));
     } else if (as->round == 1) {
         as->round = 2;
@@ -949,6 +998,9 @@ void asm_rv64_end_pass(asm_rv64_t *as) {
         as->carried = 0;
         as->deleted = 0;
         as->addressed = 0;
+        as->leaf = false;
+        as->uses_frame = false;
+        as->frameless = false;
         memset(as->home, 0, sizeof(as->home));
     }
 }

@@ -530,7 +530,7 @@ enum { RV64_B, RV64_H, RV64_W, RV64_D };
 // What produced the last value, so that it can be produced elsewhere instead, or folded into what uses it.
 typedef enum {
     RV64_LAST_NONE, RV64_LAST_OP, RV64_LAST_OP_IMM, RV64_LAST_LI, RV64_LAST_MV,
-    RV64_LAST_LOAD, RV64_LAST_LOAD_INDEXED, RV64_LAST_SET, RV64_LAST_JUMP,
+    RV64_LAST_LOAD, RV64_LAST_LOAD_INDEXED, RV64_LAST_SET, RV64_LAST_SHIFT_ADD, RV64_LAST_JUMP,
     RV64_LAST_OBJ_COMPARE, // the emitter's: a comparison of objects whose result is an object
 } rv64_last_kind_t;
 
@@ -582,12 +582,18 @@ typedef struct _asm_rv64_t {
 
     size_t upper_size; // of all code, from round 0
 
-    // For the emitter: locals that have a value here for sure, or have one everywhere, or are deleted somewhere.
+    // For the emitter: calls of the body so far, whether round 0 found none, and what points to the table of functions.
+    unsigned num_calls;
+    bool leaf;
+    bool uses_frame, frameless; // whether a slot in memory was wanted so far, and whether there are none
+    uint8_t fun_table;
+
+    // Also for it: locals that have a value here for sure, or have one everywhere, or are deleted somewhere.
     uint64_t bound, bound_always, deleted;
     bool straight;     // no branch, and no label but those of the function's start has been passed yet
     bool checks_bound; // there are jumps to where an unbound local is complained about
 
-    // Also for it: stack slots that hold a value across a label, slots whose address was taken, and the saved
+    // And stack slots that hold a value across a label, slots whose address was taken, and the saved
     // registers that slots live in instead of in memory.
     uint32_t carried;
     uint32_t addressed;
@@ -602,6 +608,7 @@ void asm_rv64_label_assign(asm_rv64_t *as, size_t label);
 void asm_rv64_mv(asm_rv64_t *as, unsigned rd, unsigned rs);
 void asm_rv64_li(asm_rv64_t *as, unsigned rd, int64_t imm);
 void asm_rv64_op(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, unsigned rs2);
+void asm_rv64_add(asm_rv64_t *as, unsigned rd, unsigned rs1, bool dead1, unsigned rs2, bool dead2);
 void asm_rv64_op_imm(asm_rv64_t *as, rv64_op_t op, unsigned rd, unsigned rs1, int64_t imm);
 void asm_rv64_set(asm_rv64_t *as, rv64_cond_t cond, unsigned rd, unsigned rs1, unsigned rs2);
 void asm_rv64_load(asm_rv64_t *as, unsigned size, unsigned rd, unsigned base, int64_t offset);
@@ -656,7 +663,7 @@ bool asm_rv64_move_result(asm_rv64_t *as, unsigned from, unsigned to);
 #define REG_TEMP0 RV64_A4
 #define REG_TEMP1 RV64_A5
 #define REG_TEMP2 RV64_T0
-#define REG_FUN_TABLE RV64_S1
+#define REG_FUN_TABLE (emit->as->fun_table)
 #define REG_LOCAL_1 RV64_S0
 #define REG_LOCAL_2 RV64_S2
 #define REG_LOCAL_3 RV64_S11

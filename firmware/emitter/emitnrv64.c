@@ -7,6 +7,7 @@
 #if MICROPY_EMIT_RV64
 
 #include "py/emit.h"
+#include "py/nativeglue.h"
 #include "py/smallint.h"
 
 // The generic names of the assembler's operations are wanted.
@@ -34,7 +35,8 @@ static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src);
 static bool hook_mov_reg_state(emit_t *emit, int reg_dest, int local_num);
 static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num);
 static bool hook_load_fast(emit_t *emit, mp_uint_t local_num);
-static bool hook_delete_local(emit_t *emit, mp_uint_t local_num, int kind);
+static bool hook_load_deref(emit_t *emit, qstr qst, mp_uint_t local_num);
+static bool hook_delete_local(emit_t *emit, qstr qst, mp_uint_t local_num, int kind);
 static bool hook_store_fast(emit_t *emit, qstr qst, mp_uint_t local_num);
 static bool hook_load_subscr(emit_t *emit);
 static bool hook_store_subscr(emit_t *emit);
@@ -53,10 +55,9 @@ static bool hook_return_value(emit_t *emit);
 // Word index of REG_LOCAL_1, s0, in nlr_buf_t.
 #define NLR_BUF_IDX_LOCAL_1 (3)
 
-// Ten locals live in registers. s11 is REG_LOCAL_3, which is the qstr table's where there is one.
+// Ten locals live in saved registers. s11 is REG_LOCAL_3, which is the qstr table's where there is one.
 #define REG_LOCAL_TABLE \
     RV64_S0, RV64_S2, RV64_S3, RV64_S4, RV64_S5, RV64_S6, RV64_S7, RV64_S8, RV64_S9, RV64_S10
-#define NUM_REG_LOCALS (10)
 
 static void enter_function(emit_t *emit, size_t num_locals);
 #define ASM_ENTRY(as, num_locals, ...) enter_function(emit, num_locals) // 1.26 gives a name as well
@@ -90,22 +91,49 @@ static void set_up_code_state(emit_t *emit);
         } \
     } while (0)
 
+static void call_runtime(emit_t *emit, mp_fun_kind_t fun);
+#undef ASM_CALL_IND
+#define ASM_CALL_IND(as, fun) call_runtime(emit, fun) // as is always emit->as
+
 #define N_RV64 (1)
 #define EXPORT_FUN(name) emit_native_rv64_##name
 #include "py/emitnative.c"
 
-static const uint8_t *const local_registers = reg_local_table;
-
 // ---------------------------------------------------------------------------------------------------------------
-// Registers for values on the Python stack.
+// Registers for locals and for values on the Python stack.
 
-// Temporaries, the cheapest first. The generic code uses a0, a1, a4 and a5 without looking who is in them.
-static const uint8_t temporaries[] = {
-    RV64_A2, RV64_A3, RV64_A6, RV64_A7, RV64_T0, RV64_T3, RV64_T4, RV64_T5, RV64_T6,
+// A viper function that calls nothing, but perhaps to convert arguments and its result, is a leaf. Its first locals
+// live in registers that nobody has to save, and so does the address of the table of functions; what is converted by
+// a call saves them, and ra, around it.
+static const uint8_t leaf_registers[] = {
+    RV64_A6, RV64_A7, RV64_T4, RV64_T5, REG_LOCAL_TABLE,
 };
+#define LEAF_FUN_TABLE RV64_T6
 
-static bool is_temporary(unsigned reg) {
-    for (size_t i = 0; i < MP_ARRAY_SIZE(temporaries); ++i) {
+static int num_reg_locals(emit_t *emit) {
+    if (!CAN_USE_REGS_FOR_LOCALS(emit)) {
+        return 0;
+    }
+    return emit->as->leaf ? (int)MP_ARRAY_SIZE(leaf_registers) : MAX_REGS_FOR_LOCAL_VARS;
+}
+
+static unsigned local_register(emit_t *emit, int local_num) {
+    return (emit->as->leaf ? leaf_registers : reg_local_table)[local_num];
+}
+
+// Temporaries, the cheapest first. The generic code uses a0, a1, a4 and a5 without looking who is in them. A leaf has
+// only the first ones, and round 0 makes do with them too, for its code must not be shorter than what comes later.
+static const uint8_t temporaries[] = {
+    RV64_A2, RV64_A3, RV64_T0, RV64_T3, RV64_A6, RV64_A7, RV64_T4, RV64_T5, RV64_T6,
+};
+#define NUM_LEAF_TEMPORARIES (4)
+
+static size_t num_temporaries(emit_t *emit) {
+    return emit->as->leaf || emit->as->round == 0 ? NUM_LEAF_TEMPORARIES : MP_ARRAY_SIZE(temporaries);
+}
+
+static bool is_temporary(emit_t *emit, unsigned reg) {
+    for (size_t i = 0; i < num_temporaries(emit); ++i) {
         if (temporaries[i] == reg) {
             return true;
         }
@@ -125,17 +153,18 @@ static bool is_on_stack(emit_t *emit, unsigned reg) {
 }
 
 static unsigned home_of_depth(emit_t *emit, int depth);
+static void load_bool(emit_t *emit, unsigned rd);
 
 // A temporary that holds nothing, and is none of those in the mask. If all are taken, one is spilled to memory.
 static unsigned free_temporary(emit_t *emit, uint32_t busy) {
-    for (size_t i = 0; i < MP_ARRAY_SIZE(temporaries); ++i) {
+    for (size_t i = 0; i < num_temporaries(emit); ++i) {
         if (!(busy & 1u << temporaries[i]) && !is_on_stack(emit, temporaries[i])) {
             return temporaries[i];
         }
     }
     for (int depth = emit->stack_size - 1; depth >= 0; --depth) {
         stack_info_t *si = peek_stack(emit, depth);
-        if (si->kind == STACK_REG && is_temporary(si->data.u_reg) && !(busy & 1u << si->data.u_reg)
+        if (si->kind == STACK_REG && is_temporary(emit, si->data.u_reg) && !(busy & 1u << si->data.u_reg)
             && home_of_depth(emit, depth) == 0) {
             unsigned reg = si->data.u_reg;
             need_reg_single(emit, reg, 0);
@@ -172,7 +201,7 @@ static void rescue(emit_t *emit, unsigned reg, uint32_t busy) {
 
 // to = from, where `from` is a value that is on the stack no longer.
 static void move_popped(emit_t *emit, unsigned to, unsigned from) {
-    bool dead = (is_temporary(from) || from == REG_TEMP0 || from == REG_TEMP1) && !is_on_stack(emit, from);
+    bool dead = (is_temporary(emit, from) || from == REG_TEMP0 || from == REG_TEMP1) && !is_on_stack(emit, from);
     if (!dead || !asm_rv64_move_result(emit->as, from, to)) {
         asm_rv64_mv(emit->as, to, from);
     }
@@ -245,12 +274,17 @@ static unsigned pop_object(emit_t *emit, uint32_t busy) {
     return reg;
 }
 
+// Whether nobody wants the value in the register of a popped operand any more.
+static bool is_dead(emit_t *emit, unsigned reg) {
+    return is_temporary(emit, reg) && !is_on_stack(emit, reg);
+}
+
 // A register for the result of an operation on two popped operands: one of theirs if that is free now.
 static unsigned result_register(emit_t *emit, unsigned rs1, unsigned rs2) {
-    if (is_temporary(rs1) && !is_on_stack(emit, rs1)) {
+    if (is_dead(emit, rs1)) {
         return rs1;
     }
-    if (is_temporary(rs2) && !is_on_stack(emit, rs2)) {
+    if (is_dead(emit, rs2)) {
         return rs2;
     }
     return free_temporary(emit, 0);
@@ -300,14 +334,19 @@ static void set_bound(emit_t *emit, mp_uint_t local_num) {
     }
 }
 
+// Complains if a register holds no value.
+static void check_value(emit_t *emit, unsigned reg) {
+    asm_rv64_branch_to_end(emit->as, reg, LABEL_UNBOUND);
+    emit->as->checks_bound = true;
+}
+
 // Complains if a local that has just been loaded, or is in a register, has no value, where that is possible.
 static void check_bound(emit_t *emit, mp_uint_t local_num, unsigned reg) {
     if (emit->do_viper_types || local_num >= 64) {
         return;
     }
     if (emit->as->round == 0 || !(emit->as->bound >> local_num & 1)) {
-        asm_rv64_branch_to_end(emit->as, reg, LABEL_UNBOUND);
-        emit->as->checks_bound = true;
+        check_value(emit, reg);
         emit->as->bound |= (uint64_t)1 << local_num;
     }
 }
@@ -325,6 +364,22 @@ static void leave_function(emit_t *emit) {
     }
 }
 
+#define MAX_ARGS_AT_ONCE (10)
+
+// Whether all arguments of a viper function go to registers, and none has to become a truth value.
+static bool can_load_args_at_once(emit_t *emit) {
+    int num = emit->scope->num_pos_args;
+    if (!CAN_USE_REGS_FOR_LOCALS(emit) || num > MAX_ARGS_AT_ONCE) {
+        return false;
+    }
+    for (int i = 0; i < num; ++i) {
+        if (emit->local_vtype[i] == VTYPE_BOOL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // Stack slots that hold a value across a label, as those of a for-loop do, live in the registers that locals leave
 // over; unless their address is taken, or an exception would restore older values.
 static void enter_function(emit_t *emit, size_t num_locals) {
@@ -332,22 +387,43 @@ static void enter_function(emit_t *emit, size_t num_locals) {
     if (!(as->based & 1u << RV64_S11)) {
         as->touched &= ~(1u << RV64_S11);
     }
-    if (as->round == 1 && CAN_USE_REGS_FOR_LOCALS(emit)) {
-        size_t reg = emit->scope->num_locals;
-        for (size_t slot = 0; slot < MP_ARRAY_SIZE(as->home) && reg < NUM_REG_LOCALS; ++slot) {
+    if (as->round == 1) {
+        as->leaf = emit->do_viper_types && as->num_calls == 0 && can_load_args_at_once(emit);
+        as->frameless = as->leaf && !as->uses_frame;
+        if (as->leaf) {
+            // Round 0 wrote to other registers.
+            as->touched &= 1u << RV64_S11;
+            for (int i = 0; i < MIN(emit->scope->num_locals, num_reg_locals(emit)); ++i) {
+                as->touched |= 1u << local_register(emit, i);
+            }
+        }
+        int local = emit->scope->num_locals;
+        for (size_t slot = 0; slot < MP_ARRAY_SIZE(as->home) && local < num_reg_locals(emit); ++slot) {
             if (as->carried & ~as->addressed & 1u << slot) {
-                as->home[slot] = local_registers[reg++];
+                as->home[slot] = local_register(emit, local++);
                 as->touched |= 1u << as->home[slot];
             }
         }
     }
     find_bound(emit);
-    asm_rv64_entry(as, num_locals, emit->n_state < 128);
+    as->num_calls = 0;
+    as->fun_table = as->leaf ? LEAF_FUN_TABLE : RV64_S1;
+    asm_rv64_entry(as, as->frameless ? 0 : num_locals, emit->n_state < 128);
+}
+
+// A leaf has no frame if round 0 did not want one.
+static void need_frame(emit_t *emit) {
+    asm_rv64_t *as = emit->as;
+    if (as->frameless) {
+        mp_raise_NotImplementedError(MP_ERROR_TEXT("slot not in memory"));
+    }
+    as->uses_frame = true;
 }
 
 static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src) {
     unsigned home = home_of(emit, local_num);
     if (home == 0) {
+        need_frame(emit);
         return false;
     }
     if ((int)home != reg_src) {
@@ -361,6 +437,7 @@ static bool hook_mov_state_reg(emit_t *emit, int local_num, int reg_src) {
 static bool hook_mov_reg_state(emit_t *emit, int reg_dest, int local_num) {
     unsigned home = home_of(emit, local_num);
     if (home == 0) {
+        need_frame(emit);
         return false;
     }
     asm_rv64_mv(emit->as, reg_dest, home);
@@ -378,14 +455,11 @@ static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num) {
     return false;
 }
 
-// Checks the number of arguments and loads them into their locals. They come with
-// a1 = how many, a2 = how many keywords, a3 = their address; s1 points to mp_fun_table.
-static void load_viper_args(emit_t *emit) {
+// Checks the number of arguments: they come with a1 = how many, a2 = how many keywords, a3 = their address; s1 points
+// to mp_fun_table.
+//     bnez a2, 1f; li a4, num; beq a1, a4, 2f; 1: arg_check_num_sig(a1, a2, sig), which raises; 2:
+static void check_num_args(emit_t *emit, int num) {
     asm_rv64_t *as = emit->as;
-    scope_t *scope = emit->scope;
-    int num = scope->num_pos_args;
-
-    // bnez a2, 1f; li a4, num; beq a1, a4, 2f; 1: arg_check_num_sig(a1, a2, sig), which raises; 2:
     size_t keywords = asm_rv64_skip(as, RV64_NE, RV64_A2, RV64_ZERO);
     unsigned wanted = RV64_ZERO;
     if (num != 0) {
@@ -399,54 +473,174 @@ static void load_viper_args(emit_t *emit) {
     asm_rv64_li(as, REG_ARG_3, MP_OBJ_FUN_MAKE_SIG(num, num, false));
     asm_rv64_call_table(as, MP_F_ARG_CHECK_NUM_SIG);
     asm_rv64_skip_end(as, good);
+}
 
-    bool in_regs = CAN_USE_REGS_FOR_LOCALS(emit);
-    // The address must survive calls: it is kept in the register of the local that is loaded last.
-    unsigned args = RV64_A3;
+// Loads arguments that all have a register. If those to be converted are all small integers, that is a shift each;
+// else each is converted by a call, and they wait on the stack for one another.
+//     load all; a5 = and of those with a type; andi a5, a5, 1; bnez a5, 1f
+//     push a3; convert and push each; pop all; j 2f; 1: shift each; 2:
+static void load_args_at_once(emit_t *emit, int num) {
+    asm_rv64_t *as = emit->as;
+    int typed = 0;
+    unsigned all = RV64_ZERO;
+    for (int i = 0; i < num; ++i) {
+        unsigned rd = local_register(emit, i);
+        asm_rv64_load(as, RV64_D, rd, RV64_A3, (int64_t)i * 8);
+        if (emit->local_vtype[i] != VTYPE_PYOBJ) {
+            if (++typed > 1) {
+                asm_rv64_op(as, RV64_OP_AND, REG_TEMP1, all, rd);
+            }
+            all = typed > 1 ? REG_TEMP1 : rd;
+        }
+    }
+    if (typed == 0) {
+        return;
+    }
+    asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, all, 1);
+    size_t small = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+    // From sp upwards: a3, ra, the table, the values.
+    int place = as->leaf ? 3 : 1;
+    int64_t area = (place + typed + 1) / 2 * 16;
+    asm_rv64_op_imm(as, RV64_OP_ADD, RV64_SP, RV64_SP, -area);
+    asm_rv64_store_local(as, RV64_A3, 0);
+    if (as->leaf) {
+        asm_rv64_store_local(as, RV64_RA, 1);
+        asm_rv64_store_local(as, LEAF_FUN_TABLE, 2);
+    }
+    int first = place;
     for (int i = 0; i < num; ++i) {
         if (emit->local_vtype[i] != VTYPE_PYOBJ) {
-            int last = in_regs ? MIN(num, NUM_REG_LOCALS) - 1 : 0;
-            args = local_registers[last];
-            asm_rv64_mv(as, args, RV64_A3);
-            break;
-        }
-    }
-    for (int n = 0; n < num; ++n) {
-        // Those that go to memory first, then those of registers in order.
-        int in_memory = in_regs ? MAX(num - NUM_REG_LOCALS, 0) : num;
-        int i = n < in_memory ? num - in_memory + n : n - in_memory;
-        bool to_reg = n >= in_memory;
-        vtype_kind_t vtype = emit->local_vtype[i];
-        unsigned rd = to_reg ? local_registers[i] : REG_ARG_1;
-        if (vtype == VTYPE_PYOBJ) {
-            asm_rv64_load(as, RV64_D, rd, args, (int64_t)i * 8);
-        } else {
-            // ld a0, i(args); srai rd, a0, 1; andi a5, a0, 1; bnez a5, 1f; rd = convert(a0, type); 1:
-            asm_rv64_load(as, RV64_D, REG_ARG_1, args, (int64_t)i * 8);
-            size_t small = 0;
-            if (vtype != VTYPE_BOOL) {
-                unsigned value = rd == REG_ARG_1 ? REG_TEMP0 : rd;
-                // The address itself may be in rd until the last argument, which needs it no more.
-                asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, REG_ARG_1, 1);
-                asm_rv64_op_imm(as, RV64_OP_SRA, value, REG_ARG_1, 1);
-                small = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
-                asm_rv64_li(as, REG_ARG_2, vtype);
-                asm_rv64_call_table(as, MP_F_CONVERT_OBJ_TO_NATIVE);
-                asm_rv64_mv(as, value, REG_RET);
-                asm_rv64_skip_end(as, small);
-                rd = value;
-            } else {
-                asm_rv64_li(as, REG_ARG_2, vtype);
-                asm_rv64_call_table(as, MP_F_CONVERT_OBJ_TO_NATIVE);
-                if (to_reg) {
-                    asm_rv64_mv(as, rd, REG_RET);
+            if (place > first) {
+                asm_rv64_load_local(as, RV64_A3, 0);
+                if (as->leaf) {
+                    asm_rv64_load_local(as, LEAF_FUN_TABLE, 2);
                 }
             }
-        }
-        if (!to_reg) {
-            emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, i), rd);
+            asm_rv64_load(as, RV64_D, REG_ARG_1, RV64_A3, (int64_t)i * 8);
+            asm_rv64_li(as, REG_ARG_2, emit->local_vtype[i]);
+            asm_rv64_call_table(as, MP_F_CONVERT_OBJ_TO_NATIVE);
+            asm_rv64_store_local(as, REG_RET, place++);
         }
     }
+    if (as->leaf) {
+        asm_rv64_load_local(as, RV64_A3, 0);
+        asm_rv64_load_local(as, RV64_RA, 1);
+        asm_rv64_load_local(as, LEAF_FUN_TABLE, 2);
+    }
+    place = first;
+    for (int i = 0; i < num; ++i) {
+        if (emit->local_vtype[i] != VTYPE_PYOBJ) {
+            asm_rv64_load_local(as, local_register(emit, i), place++);
+        } else if (as->leaf) {
+            asm_rv64_load(as, RV64_D, local_register(emit, i), RV64_A3, (int64_t)i * 8);
+        }
+    }
+    asm_rv64_op_imm(as, RV64_OP_ADD, RV64_SP, RV64_SP, area);
+    as->touched &= ~(as->leaf ? 1u << RV64_RA : 0); // it is what it was
+    size_t done = asm_rv64_skip_always(as);
+    asm_rv64_skip_end(as, small);
+    for (int i = 0; i < num; ++i) {
+        if (emit->local_vtype[i] != VTYPE_PYOBJ) {
+            asm_rv64_op_imm(as, RV64_OP_SRA, local_register(emit, i), local_register(emit, i), 1);
+        }
+    }
+    asm_rv64_skip_end(as, done);
+}
+
+// Loads arguments of which some go to memory, or are truth values: those of memory first, then those of registers,
+// all of which are saved ones. The address is kept in the register of the local that is loaded last.
+//     ld a0, i(args); andi a5, a0, 1; srai a4, a0, 1; bnez a5, 1f; a4 = convert(a0, type); 1:
+static void load_args_one_by_one(emit_t *emit, int num) {
+    asm_rv64_t *as = emit->as;
+    int num_regs = MIN(num, num_reg_locals(emit));
+    unsigned args = local_register(emit, MAX(num_regs, 1) - 1);
+    asm_rv64_mv(as, args, RV64_A3);
+    for (int n = 0; n < num; ++n) {
+        int i = (n + num_regs) % num;
+        vtype_kind_t vtype = emit->local_vtype[i];
+        asm_rv64_load(as, RV64_D, REG_TEMP0, args, (int64_t)i * 8);
+        if (vtype != VTYPE_PYOBJ) {
+            asm_rv64_mv(as, REG_ARG_1, REG_TEMP0);
+            asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, REG_ARG_1, 1);
+            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP0, REG_ARG_1, 1);
+            size_t small = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+            asm_rv64_li(as, REG_ARG_2, vtype);
+            asm_rv64_call_table(as, MP_F_CONVERT_OBJ_TO_NATIVE);
+            asm_rv64_mv(as, REG_TEMP0, REG_RET);
+            asm_rv64_skip_end(as, small);
+            if (vtype == VTYPE_BOOL) {
+                asm_rv64_set(as, RV64_NE, REG_TEMP0, REG_TEMP0, RV64_ZERO);
+            }
+        }
+        if (i < num_regs) {
+            asm_rv64_mv(as, local_register(emit, i), REG_TEMP0);
+        } else {
+            emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, i), REG_TEMP0);
+        }
+    }
+}
+
+static void load_viper_args(emit_t *emit) {
+    int num = emit->scope->num_pos_args;
+    check_num_args(emit, num);
+    if (can_load_args_at_once(emit)) {
+        load_args_at_once(emit, num);
+    } else {
+        load_args_one_by_one(emit, num);
+    }
+    emit->as->num_calls = 0;
+}
+
+// a0 = object of the viper value in a0, or the other way round. Small integers, truth values and addresses need no call.
+// Clobbers a4 and a5, as the call would.
+static void convert(emit_t *emit, mp_fun_kind_t fun, vtype_kind_t type) {
+    asm_rv64_t *as = emit->as;
+    size_t done;
+    if (fun == MP_F_CONVERT_OBJ_TO_NATIVE) {
+        // srai a4, a0, 1; andi a5, a0, 1; bnez a5, 1f
+        asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP0, REG_ARG_1, 1);
+        asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, REG_ARG_1, 1);
+        done = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
+    } else {
+        // slli a4, a0, 1; srai a5, a4, 1 (or srli a5, a0, 62); addi a4, a4, 1; beq a5, a0 (or beqz a5), 1f
+        asm_rv64_op_imm(as, RV64_OP_SLL, REG_TEMP0, REG_ARG_1, 1);
+        if (type == VTYPE_INT) {
+            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, REG_TEMP0, 1);
+        } else {
+            asm_rv64_op_imm(as, RV64_OP_SRL, REG_TEMP1, REG_ARG_1, 62);
+        }
+        asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
+        done = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, type == VTYPE_INT ? REG_ARG_1 : RV64_ZERO);
+    }
+    // a4 = the runtime's answer; 1: mv a0, a4
+    asm_rv64_li(as, REG_ARG_2, type);
+    asm_rv64_call_table(as, fun);
+    asm_rv64_mv(as, REG_TEMP0, REG_RET);
+    asm_rv64_skip_end(as, done);
+    asm_rv64_mv(as, REG_RET, REG_TEMP0);
+}
+
+// Calls of the generic code. The type that a conversion asks for has just been loaded into a1.
+static void call_runtime(emit_t *emit, mp_fun_kind_t fun) {
+    asm_rv64_t *as = emit->as;
+    if ((fun == MP_F_CONVERT_OBJ_TO_NATIVE || fun == MP_F_CONVERT_NATIVE_TO_OBJ) && as->last.kind == RV64_LAST_LI
+        && as->last.rd == REG_ARG_2 && as->last.end == as->base.code_offset) {
+        vtype_kind_t type = as->last.imm;
+        if (type == VTYPE_BOOL && fun == MP_F_CONVERT_NATIVE_TO_OBJ) {
+            // whatever is not 0 is true: snez a5, a0
+            asm_rv64_set(as, RV64_NE, REG_TEMP1, REG_ARG_1, RV64_ZERO);
+            load_bool(emit, REG_RET);
+            return;
+        }
+        if (type != VTYPE_BOOL && type != VTYPE_PYOBJ) {
+            if (asm_rv64_last_is(as, RV64_LAST_LI)) {
+                asm_rv64_undo_last(as); // only the call wants it
+            }
+            convert(emit, fun, type);
+            return;
+        }
+    }
+    asm_rv64_call_table(as, fun);
 }
 
 // Whether a function takes just the positional arguments that it names, few of them, and makes no cells.
@@ -473,7 +667,7 @@ static void set_up_code_state(emit_t *emit) {
     scope_t *scope = emit->scope;
     bool plain = has_plain_args(scope);
     int num_args = plain ? scope->num_pos_args : scope->num_locals;
-    int num_regs = CAN_USE_REGS_FOR_LOCALS(emit) ? MIN(scope->num_locals, NUM_REG_LOCALS) : 0;
+    int num_regs = MIN(scope->num_locals, num_reg_locals(emit));
     size_t keywords = 0, good = 0;
     if (plain) {
         keywords = asm_rv64_skip(as, RV64_NE, RV64_A2, RV64_ZERO);
@@ -489,7 +683,7 @@ static void set_up_code_state(emit_t *emit) {
     asm_rv64_local_addr(as, REG_ARG_1, emit->code_state_start);
     asm_rv64_call_table(as, MP_F_SETUP_CODE_STATE);
     for (int i = 0; i < MIN(num_args, num_regs); ++i) {
-        asm_rv64_load_local(as, local_registers[i], LOCAL_IDX_LOCAL_VAR(emit, i));
+        asm_rv64_load_local(as, local_register(emit, i), LOCAL_IDX_LOCAL_VAR(emit, i));
     }
     if (!plain) {
         return;
@@ -497,7 +691,7 @@ static void set_up_code_state(emit_t *emit) {
     size_t done = asm_rv64_skip_always(as);
     asm_rv64_skip_end(as, good);
     for (int i = 0; i < num_args; ++i) {
-        unsigned rd = i < num_regs ? local_registers[i] : REG_TEMP0;
+        unsigned rd = i < num_regs ? local_register(emit, i) : REG_TEMP0;
         asm_rv64_load(as, RV64_D, rd, RV64_A3, (int64_t)i * 8);
         if (i >= num_regs) {
             asm_rv64_store_local(as, rd, LOCAL_IDX_LOCAL_VAR(emit, i));
@@ -508,7 +702,7 @@ static void set_up_code_state(emit_t *emit) {
     }
     asm_rv64_skip_end(as, done);
     for (int i = num_args; i < num_regs; ++i) {
-        asm_rv64_li(as, local_registers[i], 0);
+        asm_rv64_li(as, local_register(emit, i), 0);
     }
 }
 
@@ -556,9 +750,20 @@ static bool hook_return_value(emit_t *emit) {
             small = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, RV64_ZERO);
         }
         // mv a0, value; a4 = convert(a0, type); 1: mv a0, a4
+        unsigned num_calls = as->num_calls;
         asm_rv64_mv(as, REG_ARG_1, value);
         asm_rv64_li(as, REG_ARG_2, type);
+        if (as->leaf) {
+            asm_rv64_op_imm(as, RV64_OP_ADD, RV64_SP, RV64_SP, -16);
+            asm_rv64_store_local(as, RV64_RA, 0);
+        }
         asm_rv64_call_table(as, MP_F_CONVERT_NATIVE_TO_OBJ);
+        if (as->leaf) {
+            asm_rv64_load_local(as, RV64_RA, 0);
+            asm_rv64_op_imm(as, RV64_OP_ADD, RV64_SP, RV64_SP, 16);
+            as->touched &= ~(1u << RV64_RA); // it is what it was
+        }
+        as->num_calls = num_calls; // nothing is wanted afterwards but the result
         asm_rv64_mv(as, REG_TEMP0, REG_RET);
         asm_rv64_skip_end(as, small);
         asm_rv64_mv(as, REG_PARENT_RET, REG_TEMP0);
@@ -574,23 +779,43 @@ static bool hook_return_value(emit_t *emit) {
 // Locals and the Python stack.
 
 static bool is_in_register(emit_t *emit, mp_uint_t local_num) {
-    return local_num < NUM_REG_LOCALS && CAN_USE_REGS_FOR_LOCALS(emit);
+    return (int)local_num < num_reg_locals(emit);
 }
 
 static bool hook_load_fast(emit_t *emit, mp_uint_t local_num) {
+    unsigned rd;
     if (is_in_register(emit, local_num)) {
-        check_bound(emit, local_num, local_registers[local_num]);
-        return false;
+        rd = local_register(emit, local_num);
+    } else {
+        rd = free_temporary(emit, 0);
+        emit_native_mov_reg_state(emit, rd, LOCAL_IDX_LOCAL_VAR(emit, local_num));
     }
-    unsigned rd = free_temporary(emit, 0);
-    emit_native_mov_reg_state(emit, rd, LOCAL_IDX_LOCAL_VAR(emit, local_num));
     check_bound(emit, local_num, rd);
     emit_post_push_reg(emit, emit->local_vtype[local_num], rd);
     return true;
 }
 
-static bool hook_delete_local(emit_t *emit, mp_uint_t local_num, int kind) {
-    if (kind != MP_EMIT_IDOP_LOCAL_FAST || emit->do_viper_types || local_num >= 64) {
+// Anybody may have deleted what a cell held, so it is tested each time.
+static bool hook_load_deref(emit_t *emit, qstr qst, mp_uint_t local_num) {
+    emit_native_load_fast(emit, qst, local_num);
+    unsigned cell = pop_value(emit, 0);
+    unsigned rd = free_temporary(emit, 0);
+    asm_rv64_load(emit->as, RV64_D, rd, cell, offsetof(mp_obj_cell_t, obj));
+    check_value(emit, rd);
+    emit_post_push_reg(emit, VTYPE_PYOBJ, rd);
+    return true;
+}
+
+static bool hook_delete_local(emit_t *emit, qstr qst, mp_uint_t local_num, int kind) {
+    if (kind != MP_EMIT_IDOP_LOCAL_FAST) {
+        hook_load_deref(emit, qst, local_num);
+        adjust_stack(emit, -1);
+        emit_native_load_fast(emit, qst, local_num);
+        unsigned cell = pop_value(emit, 0);
+        asm_rv64_store(emit->as, RV64_D, RV64_ZERO, cell, offsetof(mp_obj_cell_t, obj));
+        return true;
+    }
+    if (emit->do_viper_types || local_num >= 64) {
         return false;
     }
     // It must have had a value; from now on every use is checked, wherever it is.
@@ -598,8 +823,8 @@ static bool hook_delete_local(emit_t *emit, mp_uint_t local_num, int kind) {
     uint64_t bit = (uint64_t)1 << local_num;
     hook_load_fast(emit, local_num);
     if (is_in_register(emit, local_num)) {
-        rescue(emit, local_registers[local_num], 0);
-        asm_rv64_li(as, local_registers[local_num], 0);
+        rescue(emit, local_register(emit, local_num), 0);
+        asm_rv64_li(as, local_register(emit, local_num), 0);
     } else {
         adjust_stack(emit, -1);
         emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, local_num), RV64_ZERO);
@@ -618,7 +843,7 @@ static bool hook_store_fast(emit_t *emit, qstr qst, mp_uint_t local_num) {
     }
     vtype_kind_t vtype = top->vtype;
     if (is_in_register(emit, local_num)) {
-        unsigned rd = local_registers[local_num];
+        unsigned rd = local_register(emit, local_num);
         if (top->kind == STACK_IMM) {
             mp_int_t imm = top->data.u_imm;
             adjust_stack(emit, -1);
@@ -731,7 +956,7 @@ static bool pointer_size(vtype_kind_t vtype, unsigned *size) {
 // Pops an index. What computed it becomes part of the access if nobody else wants it.
 static rv64_element_t pop_element(emit_t *emit, unsigned size) {
     unsigned index = pop_value(emit, 0);
-    return asm_rv64_element(emit->as, size, index, is_temporary(index) && !is_on_stack(emit, index));
+    return asm_rv64_element(emit->as, size, index, is_dead(emit, index));
 }
 
 static bool hook_load_subscr(emit_t *emit) {
@@ -1145,7 +1370,11 @@ static bool hook_binary_op(emit_t *emit, mp_binary_op_t op) {
         unsigned rhs = pop_value(emit, 0);
         unsigned lhs = pop_value(emit, 1u << rhs);
         rd = result_register(emit, lhs, rhs);
-        asm_rv64_op(emit->as, found, rd, lhs, rhs);
+        if (found == RV64_OP_ADD) {
+            asm_rv64_add(emit->as, rd, lhs, is_dead(emit, lhs), rhs, is_dead(emit, rhs));
+        } else {
+            asm_rv64_op(emit->as, found, rd, lhs, rhs);
+        }
     }
     emit_post_push_reg(emit, vtype_lhs, rd);
     return true;

@@ -6,7 +6,9 @@
 
 #if MICROPY_EMIT_RV64 && !MICROPY_DYNAMIC_COMPILER
 
+#include "py/binary.h"
 #include "py/cstack.h"
+#include "py/objarray.h"
 #include "py/objfun.h"
 #include "py/objlist.h"
 #include "py/objtuple.h"
@@ -86,7 +88,22 @@ static inline mp_obj_t *find_item(mp_obj_t *items, size_t len, mp_obj_t index) {
     return &items[i];
 }
 
-// Items of lists and tuples by a small integer. value is MP_OBJ_SENTINEL to load, MP_OBJ_NULL to delete.
+// An item of an array or a bytearray, loaded or stored; NULL if that is not what is asked for.
+static inline mp_obj_t array_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
+    mp_obj_array_t *self = MP_OBJ_TO_PTR(base);
+    size_t i = (size_t)MP_OBJ_SMALL_INT_VALUE(index);
+    i += i >= self->len ? self->len : 0;
+    if (i >= self->len || value == MP_OBJ_NULL) {
+        return MP_OBJ_NULL;
+    }
+    if (value == MP_OBJ_SENTINEL) {
+        return mp_binary_get_val_array(self->typecode, self->items, i);
+    }
+    mp_binary_set_val_array(self->typecode, self->items, i, value);
+    return mp_const_none;
+}
+
+// Items of lists, tuples and arrays by a small integer. value is MP_OBJ_SENTINEL to load, MP_OBJ_NULL to delete.
 mp_obj_t native_fast_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
     if (mp_obj_is_obj(base) && mp_obj_is_small_int(index)) {
         const mp_obj_type_t *type = ((mp_obj_base_t *)MP_OBJ_TO_PTR(base))->type;
@@ -106,6 +123,11 @@ mp_obj_t native_fast_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
             item = find_item(self->items, self->len, index);
             if (item != NULL) {
                 return *item;
+            }
+        } else if (type == &mp_type_bytearray || type == &mp_type_array) {
+            mp_obj_t result = array_subscr(base, index, value);
+            if (result != MP_OBJ_NULL) {
+                return result;
             }
         }
     }

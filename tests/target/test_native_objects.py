@@ -157,6 +157,49 @@ def f():
     try: c.again()
     except RuntimeError as e: print(e)
 """,
+    "cells": """
+def f():
+    def early(a):
+        def g(): return v
+        if a: v = 1
+        return g()
+    def deleted():
+        x = 1
+        def g():
+            nonlocal x
+            r = [x]
+            del x
+            try: x
+            except NameError: r.append("NameError")
+            try: del x
+            except NameError: r.append("NameError")
+            return r
+        r = g()
+        try: x
+        except NameError: r.append("NameError")
+        x = 5
+        return r, x
+    def counter(n):
+        def step(by=1): nonlocal n; n += by; return n
+        return step
+    def shared():
+        fs = []
+        for i in range(3):
+            def h(j=i): return i, j
+            fs.append(h)
+        return [h() for h in fs]
+    def arg(a, *b, c=3, **d): return (lambda: (a, b, c, sorted(d)))()
+    print(early(1))
+    try: early(0)
+    except NameError: print("NameError")
+    print(deleted(), shared(), arg(1, 2, c=4, e=5))
+    s = counter(5); print(s(), s(3), s(by=-1))
+    class C:
+        y = 1
+        def m(self): return __class__ if False else self.y
+    print(C().m(), [(lambda q: q + s())(k) for k in range(3)])
+    print("a longer line, since short outputs say little: " * 3)
+""",
     "iteration": """
 class I:
     def __init__(self, n): self.n = n
