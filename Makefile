@@ -50,7 +50,7 @@ test: firmware disk venv ## run all tests, lint among them
 	$(PYTEST) -n $(PYTEST_WORKERS) $(T)
 
 .PHONY: test-host
-test-host: venv ## tests that need neither firmware nor QEMU
+test-host: mpy-cross venv ## tests that need neither firmware nor QEMU
 	$(PYTEST) -n $(PYTEST_WORKERS) tests/host
 
 .PHONY: test-qemu

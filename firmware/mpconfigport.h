@@ -21,9 +21,10 @@ typedef intptr_t mp_off_t;
 #define INT_FMT "%ld"
 #define HEX_FMT "%lx"
 
-// Native code. MICROPY_EMIT_RV64 means nothing to a MicroPython without the emitter's patches.
+// Native code. These mean nothing to a MicroPython without the emitter's patches.
 #ifdef MICROPY_PORT_HAS_EMIT_RV64
 #define MICROPY_EMIT_RV64 (1)
+#define MICROPY_EMIT_INLINE_RV64 (1)
 #define MICROPY_RV64_EXTENSIONS (main_rv64_extensions())
 #endif
 #define MP_PLAT_ALLOC_EXEC(min_size, ptr, size) phys_alloc_exec_raise(min_size, ptr, size)

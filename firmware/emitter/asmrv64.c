@@ -6,7 +6,7 @@
 
 #include "py/mpconfig.h"
 
-#if MICROPY_EMIT_RV64
+#if MICROPY_EMIT_RV64 || MICROPY_EMIT_INLINE_RV64
 
 #include "py/misc.h"
 #include "py/runtime.h"
@@ -1065,4 +1065,4 @@ bool asm_rv64_parse_extensions(const char *text, unsigned *extensions) {
 }
 #endif
 
-#endif // MICROPY_EMIT_RV64
+#endif // MICROPY_EMIT_RV64 || MICROPY_EMIT_INLINE_RV64
