@@ -555,6 +555,8 @@ def test_a_mistake_is_a_syntax_error_with_its_line(target):
         " expecting -256 to 254",
         "label(X);label(X)": "label redefined",
         "data(1, 1);nop()": "opcode 'nop' at an odd address",
+        "align(0)": "'align' requires a power of 2 up to 4096",
+        "data(-1, 1)": "'data' requires a size from 1 to 8",
     }.items(),
 )
 def test_mistakes_are_named(line, message, target):
