@@ -320,6 +320,8 @@ def test_what_no_field_holds_is_refused(name, tmp_path):
         "data(1, 1)\n nop()": "opcode 'nop' at an odd address",
         "data(1, 1)\n label(X)\n align(2)\n j(X)": "opcode 'j' argument 1: label 'X' is at an odd address",
         "label(X)\n label(X)": "label redefined",
+        "nop": "expecting an assembler instruction",
+        "x = 1": "expecting an assembler instruction",
         "align(0)": "'align' requires a power of 2 up to 4096",
         "align(-4)": "'align' requires a power of 2 up to 4096",
         "align(6)": "'align' requires a power of 2 up to 4096",

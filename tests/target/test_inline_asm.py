@@ -557,6 +557,7 @@ def test_a_mistake_is_a_syntax_error_with_its_line(target):
         "data(1, 1);nop()": "opcode 'nop' at an odd address",
         "align(0)": "'align' requires a power of 2 up to 4096",
         "data(-1, 1)": "'data' requires a size from 1 to 8",
+        "nop": "expecting an assembler instruction",
     }.items(),
 )
 def test_mistakes_are_named(line, message, target):
