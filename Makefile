@@ -78,6 +78,17 @@ firmware: sources mpy-cross ## build build/firmware.elf
 mpy-cross: sources ## build the cross-compiler of the same sources
 	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/mpy-cross BUILD=$(BUILD)/mpy-cross
 
+RV32_LIBGCC = $(shell riscv64-unknown-elf-gcc -march=rv32imac -mabi=ilp32 -print-libgcc-file-name)
+RV32_LIBS = -nostdlib -L$(BUILD)/supply/picolibc/lib32 -lc $(RV32_LIBGCC)
+
+.PHONY: rv32-board
+# upstream's manifest without unittest, which the pinned archive does not hold
+rv32-board: export FROZEN_MANIFEST = "freeze('test-frzmpy', ('frozen_asm_rv32.py', 'frozen_const.py', 'frozen_viper.py', 'native_frozen_align.py'))"
+rv32-board: mpy-cross ## build build/rv32/firmware.elf: upstream's RV32 board, to compare with
+	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/ports/qemu BOARD=VIRT_RV32 BUILD=$(BUILD)/rv32 MPY_LIB_DIR=$(MPY_DIR) \
+		MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \
+		CFLAGS_EXTRA="-isystem $(BUILD)/supply/picolibc/include" LIBS="$(RV32_LIBS)"
+
 .PHONY: disk
 disk: packages ## make the demo disks: Debian's kernel and an initramfs on ext4 and on FAT
 	@$(PYTHON) tools/unpack.py --build $(BUILD) kernel busybox

@@ -97,11 +97,12 @@ def opensbi_name(name):
 
 
 def picolibc_name(name):
-    """Headers, and the library for rv64gc with doubles in registers, out of a hundred variants."""
+    """Headers, and two of a hundred variants: rv64gc with doubles in registers, and that of the RV32 board."""
     base = "usr/lib/picolibc/riscv64-unknown-elf/"
-    for found, ours in ((base + "include/", "include/"), (base + "lib/release/rv64imafdc/lp64d/", "lib/")):
-        if name.startswith(found):
-            return ours + name.removeprefix(found)
+    parts = {"include/": "include/", "lib/release/rv64imafdc/lp64d/": "lib/", "lib/release/rv32imac/ilp32/": "lib32/"}
+    for theirs, ours in parts.items():
+        if name.startswith(base + theirs):
+            return ours + name.removeprefix(base + theirs)
     return "copyright" if re.fullmatch(r"usr/share/doc/picolibc[^/]*/copyright", name) else None
 
 

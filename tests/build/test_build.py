@@ -5,12 +5,17 @@ import re
 import subprocess
 import sys
 import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD") or ROOT / "build")
+OTHER_ARCHITECTURES = ("rv32imc", "armv7m", "x64")
+# viper's -x and ~x, which overwrote x (patch 3)
+CORRECTED = {"tests/micropython/viper_unop.py"}
 
 
 def make(*words, **variables):
@@ -40,10 +45,7 @@ def test_second_make_builds_nothing():
 
 @pytest.mark.timeout(300)
 def test_checkout_is_copied_and_patched_and_left_alone(tmp_path):
-    archive = source_archive()
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
-    checkout = next(tmp_path.iterdir())
+    checkout = pristine_tree(tmp_path)
     before = contents(checkout)
     out = tmp_path / "out"
     words = [sys.executable, ROOT / "tools" / "unpack.py", "--build", out, "micropython"]
@@ -51,6 +53,41 @@ def test_checkout_is_copied_and_patched_and_left_alone(tmp_path):
     assert contents(checkout) == before
     ours = contents(BUILD / "micropython")
     assert contents(out / "micropython") == ours != before
+
+
+@pytest.mark.timeout(900)
+def test_patches_leave_other_architectures_output_alone(tmp_path):
+    tree = pristine_tree(tmp_path)
+    make(f"-j{os.cpu_count()}", "-C", str(tree / "mpy-cross"), f"BUILD={tmp_path}/cross", MICROPY_GIT_TAG="v0")
+    crosses = tmp_path / "cross" / "mpy-cross", BUILD / "mpy-cross" / "mpy-cross"
+    files = sorted(path.relative_to(tree) for path in (tree / "tests").rglob("*.py"))
+    assert len(files) > 1000
+    changed = set()
+    for arch in OTHER_ARCHITECTURES:
+        before, after = (compile_all(cross, arch, tree, files, tmp_path) for cross in crosses)
+        assert len(after) >= len(before) > len(files) * 0.9
+        changed |= {str(path) for path in before if before[path] != after[path]}
+    assert changed <= CORRECTED
+
+
+def compile_all(cross, arch, tree, files, folder):
+    """{file: native code of it} for those that this mpy-cross compiles."""
+
+    def compiled(path):
+        with tempfile.NamedTemporaryFile(dir=folder) as out:
+            words = [cross, f"-march={arch}", "-X", "emit=native", "-o", out.name, path]
+            run = subprocess.run(words, cwd=tree, capture_output=True, check=False)
+            return path, Path(out.name).read_bytes() if run.returncode == 0 else None
+
+    with ThreadPoolExecutor(2) as pool:
+        return {path: code for path, code in pool.map(compiled, files) if code is not None}
+
+
+def pristine_tree(folder):
+    """Unpack this build's MicroPython without our patches."""
+    with tarfile.open(source_archive()) as tar:
+        tar.extractall(folder / "pristine", **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
+    return next((folder / "pristine").iterdir())
 
 
 def contents(tree):
