@@ -87,7 +87,7 @@ typedef intptr_t mp_off_t;
 // Modules.
 #define MICROPY_PY_SYS_PLATFORM "qemu_riscv"
 #define MICROPY_PY_SYS_SETTRACE (0) // costs every bytecode
-#define MICROPY_PY_SYS_EXC_INFO (0) // non-standard
+#define MICROPY_PY_SYS_EXC_INFO (1)
 #define MICROPY_PY_OS_INCLUDEFILE "firmware/modos.c"
 #define MICROPY_PY_OS_UNAME (1)
 #define MICROPY_PY_OS_SYNC (1)
@@ -104,8 +104,9 @@ typedef intptr_t mp_off_t;
 #define MICROPY_PY_MACHINE_BARE_METAL_FUNCS (1)
 #define MICROPY_PY_MACHINE_DISABLE_IRQ_ENABLE_IRQ (1)
 #define MICROPY_PY_MACHINE_PIN_BASE (1)
+#define MICROPY_PY_MACHINE_PULSE (1) // of pins made from PinBase
 #define MICROPY_PY_RANDOM_SEED_INIT_FUNC (entropy_seed())
-#define MICROPY_PY_WEBSOCKET (0) // nothing to talk to yet
+#define MICROPY_PY_WEBSOCKET (1) // over any stream
 #define MICROPY_PY_ONEWIRE (0)
 #define MICROPY_PY_ERRNO_LIST \
     X(EPERM) X(ENOENT) X(EINTR) X(EIO) X(ENXIO) X(ENOEXEC) X(EBADF) X(EAGAIN) X(ENOMEM) X(EACCES) X(EFAULT) \

@@ -517,6 +517,11 @@ def test_help_lists_the_modules(guest):
         "import errno\nerrno.EBUSY, errno.ENOSPC, errno.EFAULT, errno.EROFS, errno.ETIMEDOUT",
         "f = 1.5\nassert f'{f:.3f} {2**100}' == '1.500 1267650600228229401496703205376'",
         "import marshal\nassert eval(marshal.loads(marshal.dumps(compile('1+1', '', 'eval')))) == 2",
+        "import sys\ntry: 1 / 0\nexcept ZeroDivisionError as e: assert sys.exc_info()[:2] == (ZeroDivisionError, e)",
+        "import io, websocket\nb = io.BytesIO()\nwebsocket.websocket(b).write('hi')\n"
+        "assert b.getvalue() == b'\\x81\\x02hi'",
+        "import machine\nclass High(machine.PinBase):\n  def value(self, v=None): return 1\n"
+        "assert machine.time_pulse_us(High(), 1, 100) == -1",
     ],
 )
 def test_feature_is_there(guest, code):
