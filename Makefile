@@ -57,6 +57,14 @@ test-host: mpy-cross venv ## tests that need neither firmware nor QEMU
 test-qemu: firmware disk venv ## tests that run the firmware in QEMU
 	$(PYTEST) -n $(PYTEST_WORKERS) tests/qemu $(wildcard tests/target)
 
+BOARD ?= rv64
+BOARD_FIRMWARE_rv64 = firmware firmware-native
+BOARD_FIRMWARE_rv32 = rv32-board rv32-board-native
+
+.PHONY: test-upstream
+test-upstream: $(BOARD_FIRMWARE_$(BOARD)) venv ## run MicroPython's own tests in four modes (BOARD=rv32: on its RV32 board)
+	BUILD=$(BUILD) $(PY) tests/upstream --board $(BOARD) $(UPSTREAM)
+
 .PHONY: lint
 lint: venv ## check the Python style
 	$(PY) -m ruff check .
@@ -67,12 +75,22 @@ bench: firmware disk venv ## measure against U-Boot and direct -kernel
 	@sh tools/setup.sh bench
 	BUILD=$(BUILD) $(PY) tests/bench $(BENCH)
 
+BUILD_FIRMWARE = $(ENV) $(MAKE) $(JOBS) -C firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
+	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \
+	PICOLIBC_DIR=$(BUILD)/supply/picolibc OPENSBI_BIN=$(BUILD)/supply/opensbi/fw_dynamic.bin
+
 .PHONY: firmware
 firmware: sources mpy-cross ## build build/firmware.elf
-	@$(ENV) $(MAKE) $(JOBS) -C firmware BUILD=$(BUILD)/firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
-		MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \
-		PICOLIBC_DIR=$(BUILD)/supply/picolibc OPENSBI_BIN=$(BUILD)/supply/opensbi/fw_dynamic.bin
+	@$(BUILD_FIRMWARE) BUILD=$(BUILD)/firmware
 	@cmp -s $(BUILD)/firmware/firmware.elf $(FIRMWARE) || cp $(BUILD)/firmware/firmware.elf $(FIRMWARE)
+
+# for the one file that sets the default, when make compiles it
+NATIVE_DEFAULT = '$$(if $$(filter %/py/runtime.o,$$@),-include $(CURDIR)/tests/upstream/native_default.h)'
+
+.PHONY: firmware-native
+# build/native/firmware.elf makes native code of all that it is given
+firmware-native: sources mpy-cross
+	@$(BUILD_FIRMWARE) BUILD=$(BUILD)/native CFLAGS_EXTRA=$(NATIVE_DEFAULT)
 
 .PHONY: mpy-cross
 mpy-cross: sources ## build the cross-compiler of the same sources
@@ -80,14 +98,18 @@ mpy-cross: sources ## build the cross-compiler of the same sources
 
 RV32_LIBGCC = $(shell riscv64-unknown-elf-gcc -march=rv32imac -mabi=ilp32 -print-libgcc-file-name)
 RV32_LIBS = -nostdlib -L$(BUILD)/supply/picolibc/lib32 -lc $(RV32_LIBGCC)
+RV32_CFLAGS = -isystem $(BUILD)/supply/picolibc/include
+BUILD_RV32 = $(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/ports/qemu BOARD=VIRT_RV32 MPY_LIB_DIR=$(MPY_DIR) \
+	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) LIBS="$(RV32_LIBS)"
 
-.PHONY: rv32-board
+.PHONY: rv32-board rv32-board-native
 # upstream's manifest without unittest, which the pinned archive does not hold
-rv32-board: export FROZEN_MANIFEST = "freeze('test-frzmpy', ('frozen_asm_rv32.py', 'frozen_const.py', 'frozen_viper.py', 'native_frozen_align.py'))"
+rv32-board rv32-board-native: export FROZEN_MANIFEST = "freeze('test-frzmpy', ('frozen_asm_rv32.py', 'frozen_const.py', 'frozen_viper.py', 'native_frozen_align.py'))"
 rv32-board: mpy-cross ## build build/rv32/firmware.elf: upstream's RV32 board, to compare with
-	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/ports/qemu BOARD=VIRT_RV32 BUILD=$(BUILD)/rv32 MPY_LIB_DIR=$(MPY_DIR) \
-		MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \
-		CFLAGS_EXTRA="-isystem $(BUILD)/supply/picolibc/include" LIBS="$(RV32_LIBS)"
+	@$(BUILD_RV32) BUILD=$(BUILD)/rv32 CFLAGS_EXTRA="$(RV32_CFLAGS)"
+
+rv32-board-native: mpy-cross
+	@$(BUILD_RV32) BUILD=$(BUILD)/rv32-native CFLAGS_EXTRA='$(RV32_CFLAGS) '$(NATIVE_DEFAULT)
 
 .PHONY: disk
 disk: packages ## make the demo disks: Debian's kernel and an initramfs on ext4 and on FAT
@@ -122,7 +144,7 @@ sources: packages ## fetch, check, unpack and patch the pinned sources
 
 .PHONY: clean
 clean: ## remove what was built, keep downloads and the virtual environment
-	rm -rf $(BUILD)/firmware $(BUILD)/firmware.elf $(BUILD)/mpy-cross $(BUILD)/disk $(BUILD)/micropython $(BUILD)/.micropython.stamp
+	rm -rf $(BUILD)/firmware $(BUILD)/firmware.elf $(BUILD)/native $(BUILD)/rv32 $(BUILD)/rv32-native $(BUILD)/mpy-cross $(BUILD)/disk $(BUILD)/micropython $(BUILD)/.micropython.stamp
 
 .PHONY: distclean
 distclean: ## remove the whole build folder
