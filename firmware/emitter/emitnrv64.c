@@ -1083,10 +1083,9 @@ static void int_compare(emit_t *emit, mp_binary_op_t op, bool is_unsigned) {
 // Operations on objects, which are done here if both are small integers, and by the runtime if not.
 // A small integer n is the word 2 n + 1, and no other object is odd.
 
-#if MICROPY_OBJ_REPR == MICROPY_OBJ_REPR_A
-#define HAVE_SMALL_INT_PATHS (1)
-#else
-#define HAVE_SMALL_INT_PATHS (0)
+// The bench also measures code without these paths, by -DHAVE_SMALL_INT_PATHS=0.
+#ifndef HAVE_SMALL_INT_PATHS
+#define HAVE_SMALL_INT_PATHS (MICROPY_OBJ_REPR == MICROPY_OBJ_REPR_A)
 #endif
 
 static bool is_comparison(mp_binary_op_t op) {
