@@ -17,6 +17,7 @@ export SUPPLY_DIR MICROPYTHON_DIR
 PY := $(VENV)/bin/python
 FIRMWARE := $(BUILD)/firmware.elf
 MPY_DIR := $(BUILD)/micropython
+MPY_CROSS_BUILD = $(BUILD)/mpy-cross
 MPY_CROSS := $(BUILD)/mpy-cross/mpy-cross
 DISK := $(BUILD)/disk/demo.img
 QEMU_PY := $(PYTHON) tools/qemu.py --firmware $(FIRMWARE) --smp $(SMP) --mem $(MEM) $(if $(filter 1,$(LEGACY)),--legacy)
@@ -71,8 +72,10 @@ lint: venv ## check the Python style
 	$(PY) -m ruff format --check .
 
 .PHONY: bench
-bench: firmware disk venv ## measure against U-Boot and direct -kernel
+bench: firmware disk venv ## measure against U-Boot, direct -kernel, RV32 and gcc
 	@sh tools/setup.sh bench
+	@$(MAKE) rv32-board RV32=$(BUILD)/bench/rv32 RV32_HEAP=1500000
+	@$(MAKE) mpy-cross MPY_CROSS_BUILD=$(BUILD)/bench/mpy-cross CROSS_CFLAGS=-DHAVE_SMALL_INT_PATHS=0
 	BUILD=$(BUILD) $(PY) tests/bench $(BENCH)
 
 BUILD_FIRMWARE = $(ENV) $(MAKE) $(JOBS) -C firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
@@ -94,19 +97,21 @@ firmware-native: sources mpy-cross
 
 .PHONY: mpy-cross
 mpy-cross: sources ## build the cross-compiler of the same sources
-	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/mpy-cross BUILD=$(BUILD)/mpy-cross
+	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/mpy-cross BUILD=$(MPY_CROSS_BUILD) CFLAGS_EXTRA="$(CROSS_CFLAGS)"
 
 RV32_LIBGCC = $(shell riscv64-unknown-elf-gcc -march=rv32imac -mabi=ilp32 -print-libgcc-file-name)
+RV32 ?= $(BUILD)/rv32
+RV32_HEAP ?= 143360
 RV32_LIBS = -nostdlib -L$(BUILD)/supply/picolibc/lib32 -lc $(RV32_LIBGCC)
 RV32_CFLAGS = -isystem $(BUILD)/supply/picolibc/include
 BUILD_RV32 = $(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/ports/qemu BOARD=VIRT_RV32 MPY_LIB_DIR=$(MPY_DIR) \
-	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) LIBS="$(RV32_LIBS)"
+	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) LIBS="$(RV32_LIBS)" MICROPY_HEAP_SIZE=$(RV32_HEAP)
 
 .PHONY: rv32-board rv32-board-native
 # upstream's manifest without unittest, which the pinned archive does not hold
 rv32-board rv32-board-native: export FROZEN_MANIFEST = "freeze('test-frzmpy', ('frozen_asm_rv32.py', 'frozen_const.py', 'frozen_viper.py', 'native_frozen_align.py'))"
 rv32-board: mpy-cross ## build build/rv32/firmware.elf: upstream's RV32 board, to compare with
-	@$(BUILD_RV32) BUILD=$(BUILD)/rv32 CFLAGS_EXTRA="$(RV32_CFLAGS)"
+	@$(BUILD_RV32) BUILD=$(RV32) CFLAGS_EXTRA="$(RV32_CFLAGS)"
 
 rv32-board-native: mpy-cross
 	@$(BUILD_RV32) BUILD=$(BUILD)/rv32-native CFLAGS_EXTRA='$(RV32_CFLAGS) '$(NATIVE_DEFAULT)

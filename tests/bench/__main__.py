@@ -1,6 +1,7 @@
-"""Measure the firmware against U-Boot, QEMU's own -kernel and a bare program, in one interleaved run.
+"""Measure the firmware against U-Boot, QEMU's own -kernel and a bare program, in one interleaved run, and the
+native code that it makes against bytecode, upstream's RV32 board and gcc.
 
-Prints a table of medians, ratios and aims. Needs what `make bench` installs and builds.
+Prints tables of figures, ratios and aims. Needs what `make bench` installs and builds.
 """
 
 import argparse
@@ -17,9 +18,17 @@ import qemu  # noqa: E402
 import table  # noqa: E402
 from contenders import Bench  # noqa: E402
 from inputs import Inputs  # noqa: E402
+from native import report  # noqa: E402
+from native.board import Native  # noqa: E402
 
+GROUPS = ("start", "read", "count")
 ENTRY = b"kernel entered"
 LINUX = b"Linux version"
+
+
+def say(text):
+    """Show what is being done, over what was shown before."""
+    print(f"\r{text:20}\r", end="", file=sys.stderr, flush=True)
 
 
 def steps(bench, inputs):
@@ -46,7 +55,7 @@ def measure(bench, inputs, rounds, groups, contenders):
     """{contender: {row: [value, ...]}}; rounds are interleaved, a first one that warms the caches is thrown away."""
     figures = {}
     for number in range(rounds + 1):
-        print(f"\rround {number} of {rounds}" if number else "warming up", end="", file=sys.stderr, flush=True)
+        say(f"round {number} of {rounds}" if number else "warming up")
         for group, contender, run in steps(bench, inputs):
             if group not in groups or contender not in contenders or (group == "count" and number == 0):
                 continue
@@ -54,7 +63,7 @@ def measure(bench, inputs, rounds, groups, contenders):
                 if number:
                     kept = figures.setdefault(contender, {}).setdefault(row, [])
                     kept += values if isinstance(values, list) else [values]
-    print("\r" + " " * 20 + "\r", end="", file=sys.stderr)
+    say("")
     return figures
 
 
@@ -62,7 +71,7 @@ def main():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each contender (5)")
     parser.add_argument("--smp", type=int, default=2, help="harts in the start-up measurements (2)")
-    parser.add_argument("--only", nargs="+", choices=("start", "read", "count"), default=("start", "read", "count"))
+    parser.add_argument("--only", nargs="+", choices=(*GROUPS, "native"), default=(*GROUPS, "native"))
     parser.add_argument(
         "--contenders",
         nargs="+",
@@ -71,15 +80,26 @@ def main():
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write every figure to a file")
     args = parser.parse_args()
-    inputs = Inputs(Path(os.environ.get("BUILD") or ROOT / "build").resolve())
-    figures = measure(Bench(inputs, args.smp), inputs, args.rounds, args.only, args.contenders)
+    build = Path(os.environ.get("BUILD") or ROOT / "build").resolve()
     version = subprocess.run([qemu.QEMU, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
-    print(f"{version}; U-Boot {inputs.uboot_version()}; medians of {args.rounds} interleaved rounds\n")
-    print(table.text(figures))
+    result = {"qemu": version}
+    missed = []
+    if set(args.only) & set(GROUPS):
+        inputs = Inputs(build)
+        figures = measure(Bench(inputs, args.smp), inputs, args.rounds, args.only, args.contenders)
+        print(f"{version}; U-Boot {inputs.uboot_version()}; medians of {args.rounds} interleaved rounds\n")
+        print(table.text(figures) + "\n")
+        result |= table.as_json(figures)
+        missed += [entry["row"].text for entry in table.results(figures) if entry["met"] is False]
+    if "native" in args.only:
+        figures = report.measure(Native(build), say)
+        say("")
+        print(report.text(figures) + "\n")
+        result["native"] = report.as_json(figures)
+        missed += report.missed(figures)
     if args.json:
-        args.json.write_text(json.dumps({"qemu": version, **table.as_json(figures)}, indent=2) + "\n")
-    missed = [entry["row"].text for entry in table.results(figures) if entry["met"] is False]
-    print("\nmissed: " + (", ".join(missed) or "none"))
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    print("missed: " + (", ".join(missed) or "none"))
 
 
 if __name__ == "__main__":

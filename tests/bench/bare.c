@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define UART_THR (*(volatile uint8_t *)0x10000000)
+#include "bare.h"
 
 #define SLOT_FIRST 0x10001000u
 #define SLOT_LAST 0x10008000u
@@ -64,35 +64,6 @@ static volatile struct {
 static struct request requests[DEPTH_MAX];
 static volatile uint8_t statuses[DEPTH_MAX];
 static uintptr_t disk;
-
-static void print(const char *s) {
-    while (*s != '\0') {
-        UART_THR = *s++;
-    }
-}
-
-static void print_number(uint64_t n) {
-    char digits[21];
-    char *p = digits + 20;
-    *p = '\0';
-    do {
-        *--p = '0' + n % 10;
-    } while ((n /= 10) != 0);
-    UART_THR = ' ';
-    print(p);
-}
-
-static uint64_t ticks(void) {
-    uint64_t value;
-    __asm volatile ("rdtime %0" : "=r" (value));
-    return value;
-}
-
-static uint64_t instructions(void) {
-    uint64_t value;
-    __asm volatile ("csrr %0, minstret" : "=r" (value));
-    return value;
-}
 
 static void fence(void) {
     __asm volatile ("fence iorw, iorw" ::: "memory");

@@ -108,7 +108,7 @@ class Bench:
     def read_ours(self):
         command = self.command(self.inputs.firmware, self._disks(), preallocate=True, smp=1, extra=["-boot", "menu=on"])
         with Guest(command) as guest:
-            return reads(run_ours(guest, OURS % (REPEATS, 64) + OURS_READS))
+            return reads(guest.python(OURS % (REPEATS, 64) + OURS_READS))
 
     def read_uboot(self):
         found = {}
@@ -161,21 +161,7 @@ class Bench:
     def count_ours(self):
         extra = ["-boot", "menu=on", "-icount", "shift=0"]
         with Guest(self.command(self.inputs.firmware, [self.inputs.raw], smp=1, extra=extra)) as guest:
-            return counts(run_ours(guest, OURS % (3 * REPEATS, 4) + OURS_COUNTS))
-
-
-def run_ours(guest, code):
-    """Run a script in the firmware's raw REPL and return what it printed."""
-    guest.at(b">>> ")
-    guest.type(b"\x01")
-    guest.at(b"CTRL-B to exit\r\n>")
-    guest.type(code.encode() + b"\x04")
-    guest.at(b"OK")
-    printed = guest.text_until(b"\x04")
-    fault = guest.text_until(b"\x04")
-    if fault:
-        raise RuntimeError("the firmware: " + fault)
-    return printed
+            return counts(guest.python(OURS % (3 * REPEATS, 4) + OURS_COUNTS))
 
 
 def _lines(text):

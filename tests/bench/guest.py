@@ -75,6 +75,19 @@ class Guest:
         printed = self.text_until(prompt)
         return self._last_time() - begin, printed
 
+    def python(self, code):
+        """Run a script in the raw REPL of a guest at its prompt; what it printed."""
+        self.at(b">>> ")
+        self.type(b"\x01")
+        self.at(b"CTRL-B to exit\r\n>")
+        self.type(code.encode() + b"\x04")
+        self.at(b"OK")
+        printed = self.text_until(b"\x04")
+        fault = self.text_until(b"\x04")
+        if fault:
+            raise RuntimeError(f"{printed}{fault}")
+        return printed
+
     def _last_time(self):
         return next(when for size, when in self._arrivals if size >= self._from) - self.start
 

@@ -25,11 +25,11 @@ def _run(*words):
     subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
 
 
-def bare_program(folder):
-    """The M-mode program of bare.c."""
-    out = folder / "bare.elf"
+def bare_program(folder, source=HERE / "bare.c", *flags):
+    """An M-mode program: that of bare.c, or of another file with a bare_main."""
+    out = folder / source.with_suffix(".elf").name
     link = ["-Wl,--no-warn-rwx-segments", "-T", HERE / "bare.ld"]
-    _run(CC, *FLAGS, "-DBARE", *link, "-o", out, HERE / "bare.S", HERE / "bare.c")
+    _run(CC, *FLAGS, *flags, "-DBARE", *link, "-o", out, HERE / "bare.S", source)
     return out
 
 

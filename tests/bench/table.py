@@ -66,6 +66,17 @@ def _ratio(value):
     return "-" if value is None else f"{value:.2f}"
 
 
+def aligned(lines, left=(0,)):
+    """Rows of text as a table; the columns numbered in `left` start at the same place, the others end there."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
 def text(figures):
     """The table as lines for a terminal."""
     entries = [e for e in results(figures) if any(e[name] is not None for name in ("ours", "limit", "u-boot"))]
@@ -76,14 +87,7 @@ def text(figures):
         verdict = {None: "", True: "met", False: "MISSED"}[entry["met"]]
         cells = (_figure(entry[name], row.unit) for name in ("ours", "limit", "u-boot"))
         lines.append((row.text, row.unit, *cells, _ratio(ratios["limit"]), _ratio(ratios["u-boot"]), aim, verdict))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = (0, 1, 7, 8)
-    return "\n".join(
-        "  ".join(
-            c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return aligned(lines, (0, 1, 7, 8))
 
 
 def as_json(figures):
