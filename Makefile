@@ -10,6 +10,9 @@ MEM ?= 256M
 LEGACY ?= 0
 PYTEST_WORKERS ?= 2
 T ?= tests
+N ?= 10000
+SEED ?= 1
+JOBS ?= 1
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export SUPPLY_DIR MICROPYTHON_DIR
@@ -23,7 +26,7 @@ DISK := $(BUILD)/disk/demo.img
 QEMU_PY := $(PYTHON) tools/qemu.py --firmware $(FIRMWARE) --smp $(SMP) --mem $(MEM) $(if $(filter 1,$(LEGACY)),--legacy)
 # version and date for the banner, so that neither the day nor a git repository around it matters
 ENV = . $(BUILD)/micropython.env;
-JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 PYTEST := BUILD=$(BUILD) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
@@ -37,6 +40,7 @@ help: ## list the targets (this text)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1  \2/p' Makefile | while read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo "Settings: BUILD=folder SMP=harts MEM=256M LEGACY=1 T=test-file MICROPYTHON_DIR=checkout"
 	@echo "          MICROPYTHON=micropython=1.25.0 (a pinned version) SUPPLY_DIR=folder-of-downloads"
+	@echo "          make fuzz: N=functions SEED=any JOBS=guests"
 
 .PHONY: run
 run: firmware disk ## build, boot Debian's Linux from the demo disk, stop
@@ -78,7 +82,11 @@ bench: firmware disk venv ## measure against U-Boot, direct -kernel, RV32 and gc
 	@$(MAKE) mpy-cross MPY_CROSS_BUILD=$(BUILD)/bench/mpy-cross CROSS_CFLAGS=-DHAVE_SMALL_INT_PATHS=0
 	BUILD=$(BUILD) $(PY) tests/bench $(BENCH)
 
-BUILD_FIRMWARE = $(ENV) $(MAKE) $(JOBS) -C firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
+.PHONY: fuzz
+fuzz: firmware venv ## random functions in native code against CPython and bytecode
+	BUILD=$(BUILD) $(PY) tests/fuzz -n $(N) --seed $(SEED) --jobs $(JOBS) $(FUZZ)
+
+BUILD_FIRMWARE = $(ENV) $(MAKE) $(PARALLEL) -C firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
 	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \
 	PICOLIBC_DIR=$(BUILD)/supply/picolibc OPENSBI_BIN=$(BUILD)/supply/opensbi/fw_dynamic.bin
 
@@ -97,14 +105,14 @@ firmware-native: sources mpy-cross
 
 .PHONY: mpy-cross
 mpy-cross: sources ## build the cross-compiler of the same sources
-	@$(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/mpy-cross BUILD=$(MPY_CROSS_BUILD) CFLAGS_EXTRA="$(CROSS_CFLAGS)"
+	@$(ENV) $(MAKE) $(PARALLEL) -C $(MPY_DIR)/mpy-cross BUILD=$(MPY_CROSS_BUILD) CFLAGS_EXTRA="$(CROSS_CFLAGS)"
 
 RV32_LIBGCC = $(shell riscv64-unknown-elf-gcc -march=rv32imac -mabi=ilp32 -print-libgcc-file-name)
 RV32 ?= $(BUILD)/rv32
 RV32_HEAP ?= 143360
 RV32_LIBS = -nostdlib -L$(BUILD)/supply/picolibc/lib32 -lc $(RV32_LIBGCC)
 RV32_CFLAGS = -isystem $(BUILD)/supply/picolibc/include
-BUILD_RV32 = $(ENV) $(MAKE) $(JOBS) -C $(MPY_DIR)/ports/qemu BOARD=VIRT_RV32 MPY_LIB_DIR=$(MPY_DIR) \
+BUILD_RV32 = $(ENV) $(MAKE) $(PARALLEL) -C $(MPY_DIR)/ports/qemu BOARD=VIRT_RV32 MPY_LIB_DIR=$(MPY_DIR) \
 	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) LIBS="$(RV32_LIBS)" MICROPY_HEAP_SIZE=$(RV32_HEAP)
 
 .PHONY: rv32-board rv32-board-native

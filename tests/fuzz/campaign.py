@@ -1,0 +1,184 @@
+"""Batches of random functions: made in one process, run in a guest by another, reported to the caller."""
+
+import multiprocessing
+import resource
+import zlib
+from dataclasses import dataclass, field
+
+import genlimits
+import genobjects
+import genviper
+import harness
+import oracle
+import reduce
+from batch import Bundle, CompileError, MpyCross, Program
+from dice import Dice
+from session import build_folder
+from target import Finding, Target
+
+BATCH = 640
+BUNDLE = 32
+
+
+@dataclass
+class Report:
+    """What became of a batch."""
+
+    number: int
+    functions: int = 0
+    runs: int = 0
+    findings: list = field(default_factory=list)
+
+
+@dataclass
+class Kind:
+    """A generator, how often it is used, and what its programs are run as: in some bundles as `more` as well."""
+
+    make: object
+    model: str  # Program.kind
+    weight: float
+    modes: tuple
+    more: tuple = ()
+
+
+_VIPER = ("viper", "viper.mpy")
+_OBJECTS = ("bytecode.mpy", "native", "native.mpy")
+KINDS = {
+    "viper": Kind(genviper.program, "v", 10, _VIPER, ("bytecode", *_OBJECTS)),
+    "objects": Kind(genobjects.program, "o", 10, _OBJECTS, ("bytecode",)),
+    "viper-limits": Kind(genlimits.viper, "v", 0.6, _VIPER, _OBJECTS),
+    "object-limits": Kind(genlimits.objects, "o", 0.4, _OBJECTS),
+}
+
+
+def make_program(kind, seed, modes):
+    """The first program of a seed that the model does not reject."""
+    attempt = 0
+    while True:
+        text, calls = kind.make(Dice(f"{seed}/{attempt}"))
+        try:
+            return oracle.expect(Program(kind.model, f"{seed}/{attempt}", text, calls, modes))
+        except harness.Reject:
+            attempt += 1
+
+
+def make_bundle(seed, number, kinds):
+    dice = Dice(f"{seed}/{number}")
+    name = dice.weighted({name: KINDS[name].weight for name in kinds})
+    kind = KINDS[name]
+    modes = kind.modes + (kind.more if dice.chance(1 / 16) else ())
+    return Bundle(str(number), [make_program(kind, f"{seed}/{name}/{number}/{i}", modes) for i in range(BUNDLE)])
+
+
+def make_batch(seed, number, functions, kinds, mpy_cross):
+    """([(bundle, its bytes)], [what mpy-cross refused])"""
+    packed, refused = [], []
+    bundles = BATCH // BUNDLE
+    for i in range(min(bundles, -(-functions // BUNDLE))):
+        bundle = make_bundle(seed, number * bundles + i, kinds)
+        try:
+            packed.append((bundle, bundle.pack(mpy_cross)))
+        except CompileError as error:
+            refused += find_refused(bundle, mpy_cross) or [Finding(bundle, "all", 0, f"compile {error}")]
+    return packed, refused
+
+
+def find_refused(bundle, mpy_cross):
+    found = []
+    for i, program in enumerate(bundle.programs):
+        try:
+            Bundle("0", [program]).pack(mpy_cross)
+        except CompileError as error:
+            found.append(Finding(bundle, "mpy-cross", i, f"compile {error}"))
+    return found
+
+
+def produce(seed, numbers, total, kinds, queue):
+    mpy_cross = MpyCross(build_folder() / "mpy-cross" / "mpy-cross")
+    for number in numbers:
+        queue.put((number, *make_batch(seed, number, total - number * BATCH, kinds, mpy_cross)))
+    queue.put(None)
+
+
+def work(seed, numbers, total, kinds, name, reports):
+    """One guest and the process that feeds it."""
+    queue = multiprocessing.Queue(2)
+    producer = multiprocessing.Process(target=produce, args=(seed, numbers, total, kinds, queue), daemon=True)
+    producer.start()
+    with Target(name, MpyCross(build_folder() / "mpy-cross" / "mpy-cross")) as target:
+        for number, packed, refused in iter(queue.get, None):
+            target.fresh()
+            findings = refused + target.run(packed)
+            report = Report(number)
+            for bundle, _ in packed:
+                report.functions += len(bundle.programs)
+                report.runs += sum(len(p.calls) * len(p.modes) for p in bundle.programs)
+            report.findings = [describe(finding, target) for finding in first_of_each(findings)]
+            reports.put(report)
+    producer.join()
+    reports.put(None)
+
+
+def first_of_each(findings):
+    """One finding for each program, and few of those that look the same."""
+    seen, looks = {}, {}
+    for finding in findings:
+        look = (finding.mode, finding.what)
+        if finding.program.seed not in seen and looks.get(look, 0) < 3:
+            seen[finding.program.seed] = finding
+            looks[look] = looks.get(look, 0) + 1
+    return list(seen.values())
+
+
+def describe(finding, target):
+    """A reduced program, what it should have done and what it did."""
+    program = finding.program
+    lines = [f"MISMATCH {finding.mode}: {finding.what}", f"seed {program.seed}"]
+    if finding.mode in ("all", "mpy-cross"):
+        return "\n".join([*lines, program.text, *program.calls])
+    again = target.run([target.alone(program, finding.mode)])
+    if not again:
+        return "\n".join([*lines, "only together with the others of its bundle:", finding.bundle.source(plain=False)])
+    small = reduce.reduced(program, finding.mode, again[0].what, target)
+    lines += [small.text, *small.calls]
+    got, error = target.outputs(small, finding.mode)
+    for wanted, had in zip(oracle.results(small), [*got, *[error.encode()] * len(small.calls)]):
+        lines.append(f"wanted {brief(wanted)}")
+        lines.append(f"got    {brief(had)}")
+    return "\n".join(lines)
+
+
+def brief(result):
+    if len(result) < harness.MEMORY:
+        return result.decode(errors="replace")
+    head, memory = result[: -harness.MEMORY], result[-harness.MEMORY :]
+    changed = [f"{i}:{b:02x}" for i, (b, old) in enumerate(zip(memory, harness.PATTERN)) if b != old]
+    return f"{head.decode()} memory {' '.join(changed) or 'as it was'} ({zlib.crc32(memory):08x})"
+
+
+def run(total, seed, jobs, kinds, first):
+    """Yields a Report for each batch, as they come."""
+    reports = multiprocessing.Queue()
+    numbers = range(first, first + -(-total // BATCH))
+    total += first * BATCH
+    workers = []
+    for job in range(min(jobs, len(numbers))):
+        args = (seed, numbers[job::jobs], total, kinds, f"fuzz-{job}", reports)
+        worker = multiprocessing.Process(target=work, args=args)
+        worker.start()
+        workers.append(worker)
+    left = len(workers)
+    while left:
+        report = reports.get()
+        if report is None:
+            left -= 1
+        else:
+            yield report
+    for worker in workers:
+        worker.join()
+
+
+def usage():
+    """Seconds of processor time of what this process started, by part."""
+    times = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"processor seconds": round(times.ru_utime + times.ru_stime)}
