@@ -822,11 +822,11 @@ static bool hook_delete_local(emit_t *emit, qstr qst, mp_uint_t local_num, int k
     asm_rv64_t *as = emit->as;
     uint64_t bit = (uint64_t)1 << local_num;
     hook_load_fast(emit, local_num);
+    adjust_stack(emit, -1);
     if (is_in_register(emit, local_num)) {
         rescue(emit, local_register(emit, local_num), 0);
         asm_rv64_li(as, local_register(emit, local_num), 0);
     } else {
-        adjust_stack(emit, -1);
         emit_native_mov_state_reg(emit, LOCAL_IDX_LOCAL_VAR(emit, local_num), RV64_ZERO);
     }
     as->deleted |= bit;
