@@ -115,6 +115,11 @@ static void sequence(const char *name) {
     } else if (!strcmp(name, "moved")) { // a two-operand value made in a2, then wanted in a[1]
         asm_rv64_op(&as, a[0], RV64_A2, a[2], a[3]);
         if (!asm_rv64_move_result(&as, RV64_A2, a[1])) asm_rv64_mv(&as, a[1], RV64_A2);
+    } else if (!strcmp(name, "sum")) { // a[0] = a shifted register (or one not shifted) in a2 + another one
+        asm_rv64_op_imm(&as, a[1], RV64_A2, a[2], a[3]);
+        if (a[4]) asm_rv64_add(&as, RV64_A2, RV64_A2, a[6], a[5], false);
+        else asm_rv64_add(&as, RV64_A2, a[5], false, RV64_A2, a[6]);
+        if (!asm_rv64_move_result(&as, RV64_A2, a[0])) asm_rv64_mv(&as, a[0], RV64_A2);
     } else if (!strcmp(name, "set_branch")) { // a comparison and the branch on it
         asm_rv64_set(&as, a[0], RV64_A0, a[1], a[2]);
         asm_rv64_branch_zero(&as, a[3], RV64_A0, 0);
@@ -126,8 +131,9 @@ static void sequence(const char *name) {
         asm_rv64_label_assign(&as, 0);
     } else abort();
 }
-int main(void) {
+int main(int argc, char **argv) {
     char line[256], name[32];
+    as.extensions = atoi(argv[1]);
     as.base.label_offsets = labels;
     code = calloc(1, 4 << 20);
     as.base.code_base = code;
@@ -184,8 +190,10 @@ def assemble(tmp_path_factory):
     command = ["cc", "-std=gnu11", "-O1", "-w", f"-I{folder}", f"-I{EMITTER}", "-o", program, source]
     subprocess.run(command, check=True)
 
-    def run(lines):
-        done = subprocess.run([program], input="\n".join(lines) + "\n", text=True, capture_output=True, check=True)
+    def run(lines, extensions=0):
+        done = subprocess.run(
+            [program, str(extensions)], input="\n".join(lines) + "\n", text=True, capture_output=True, check=True
+        )
         return done.stdout.splitlines()
 
     return run
@@ -213,10 +221,14 @@ def test_encoder_gives_the_bytes_of_gnu_as(name, assemble, tmp_path):
 # Sequences: what the bytes do, not which they are.
 
 
-def sequences(assemble, folder, lines):
+# Nothing but IMC, and all that the assembler knows.
+EXTENSIONS = [0, 3]
+
+
+def sequences(assemble, folder, lines, extensions=0):
     """(label position, code) of each command; None where the assembler raised."""
     lines = list(lines)
-    found = [(int(n), bytes.fromhex(h)) for n, h in (line.split(" ") for line in assemble(lines))]
+    found = [(int(n), bytes.fromhex(h)) for n, h in (line.split(" ") for line in assemble(lines, extensions))]
     assert len(found) == len(lines)
     return list(zip([n for n, _ in found], disassemble(folder, [h for _, h in found]), strict=True))
 
@@ -272,7 +284,8 @@ def test_operations_do_what_they_say_whatever_registers_they_share(assemble, tmp
             assert Machine().run(code).regs[NAMES[rd]] == expected, (command, OPS[op], rd, rs1, rs2)
 
 
-def test_operations_with_a_constant(assemble, tmp_path):
+@pytest.mark.parametrize("extensions", EXTENSIONS)
+def test_operations_with_a_constant(extensions, assemble, tmp_path):
     constants = [
         0,
         1,
@@ -295,7 +308,7 @@ def test_operations_with_a_constant(assemble, tmp_path):
         -(1 << 63),
     ]
     wanted = list(itertools.product(range(len(OPS)), TARGETS[:3], SOME, constants))
-    made = sequences(assemble, tmp_path, [f"op_imm {o} {d} {x} {i}" for o, d, x, i in wanted])
+    made = sequences(assemble, tmp_path, [f"op_imm {o} {d} {x} {i}" for o, d, x, i in wanted], extensions)
     for (op, rd, rs1, imm), (_, code) in zip(wanted, made, strict=True):
         expected = PYTHON[OPS[op]](Machine().regs[NAMES[rs1]], imm & MASK) & MASK
         assert Machine().run(code).regs[NAMES[rd]] == expected, (OPS[op], rd, rs1, imm)
@@ -370,10 +383,11 @@ def test_accesses_reach_any_offset(assemble, tmp_path):
                 assert machine.regs[NAMES[reg]] == where ^ 0x5A5A
 
 
-def test_indexed_accesses_leave_base_and_index_alone(assemble, tmp_path):
+@pytest.mark.parametrize("extensions", EXTENSIONS)
+def test_indexed_accesses_leave_base_and_index_alone(extensions, assemble, tmp_path):
     wanted = list(itertools.product(range(4), TARGETS, TARGETS, TARGETS))
     for command in ("load_indexed", "store_indexed"):
-        made = sequences(assemble, tmp_path, [f"{command} {s} {r} {b} {i}" for s, r, b, i in wanted])
+        made = sequences(assemble, tmp_path, [f"{command} {s} {r} {b} {i}" for s, r, b, i in wanted], extensions)
         for (size, reg, base, index), (_, code) in zip(wanted, made, strict=True):
             before = Machine().regs
             machine = Machine().run(code)
@@ -383,12 +397,13 @@ def test_indexed_accesses_leave_base_and_index_alone(assemble, tmp_path):
             assert changed <= ({NAMES[reg]} if command == "load_indexed" else set())
 
 
-def test_index_computations_fold_into_the_access(assemble, tmp_path):
+@pytest.mark.parametrize("extensions", EXTENSIONS)
+def test_index_computations_fold_into_the_access(extensions, assemble, tmp_path):
     imms = [-(1 << 20), -2049, -2048, -1, 0, 1, 5, 31, 63, 500, 511, 2047, 2048, 100000]
     wanted = list(
         itertools.product(range(4), (OPS.index("add"), OPS.index("sll"), OPS.index("and")), imms, range(3), (0, 7))
     )
-    made = sequences(assemble, tmp_path, [f"folded {s} {o} {i} {k} {more}" for s, o, i, k, more in wanted])
+    made = sequences(assemble, tmp_path, [f"folded {s} {o} {i} {k} {more}" for s, o, i, k, more in wanted], extensions)
     for (size, op, imm, kind, more), (_, code) in zip(wanted, made, strict=True):
         before = Machine().regs
         machine = Machine().run(code)
@@ -400,6 +415,23 @@ def test_index_computations_fold_into_the_access(assemble, tmp_path):
         assert machine.regs["a4"] == before["a4"] and machine.regs["s0"] == before["s0"]
         if OPS[op] == "sll" and 0 <= imm and imm + size < 64 or OPS[op] == "add" and -256 < imm < 200:
             assert len(code) <= 3 + bool(more)
+
+
+@pytest.mark.parametrize("extensions", EXTENSIONS)
+def test_a_shift_becomes_part_of_the_sum_if_nobody_else_wants_it(extensions, assemble, tmp_path):
+    wanted = list(itertools.product(TARGETS, SOME, range(6), (0, 1), SOME, (0, 1)))
+    sll = OPS.index("sll")
+    lines = [f"sum {d} {sll} {x} {n} {first} {y} {dead}" for d, x, n, first, y, dead in wanted]
+    made = sequences(assemble, tmp_path, lines, extensions)
+    for (rd, rs, amount, first, other, dead), (_, code) in zip(wanted, made, strict=True):
+        before = Machine().regs
+        shifted = (before[NAMES[rs]] << amount) & MASK
+        right = shifted if NAMES[other] == "a2" else before[NAMES[other]]
+        case = (rd, rs, amount, first, other, dead)
+        if not (NAMES[other] == "a2" and dead):  # a dead register is nobody's operand
+            assert Machine().run(code).regs[NAMES[rd]] == (shifted + right) & MASK, case
+        if extensions and dead and 1 <= amount <= 3 and NAMES[other] != "a2":
+            assert len(code) == 1, case
 
 
 def test_skips_land_where_they_should(assemble, tmp_path):

@@ -144,23 +144,24 @@ def _bytes_of(folder, built):
     return raw.read_bytes()
 
 
-def mnemonics(folder, code):
-    """What objdump takes each instruction for; it knows the extensions from an object file alone."""
+def _objdump(folder, code):
+    """objdump's text for these bytes; it knows the extensions from an object file alone."""
     built, raw = _object_of(folder, ["nop"], True), folder / "x.bin"
     raw.write_bytes(code)
     subprocess.run([CROSS + "objcopy", "--update-section", f".text={raw}", built], check=True)
     command = [CROSS + "objdump", "-d", "-M", "no-aliases", built]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return re.findall(r"^\s*[0-9a-f]+:\t[0-9a-f]+\s+\t(\S+)", text, re.M)
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def mnemonics(folder, code):
+    """What objdump takes each instruction for."""
+    return re.findall(r"^\s*[0-9a-f]+:\t[0-9a-f]+\s+\t(\S+)", _objdump(folder, code), re.M)
 
 
 def disassemble(folder, codes):
     """objdump's view of each of the byte strings: lists of (address in the string, mnemonic, operands)."""
-    raw = folder / "x.bin"
-    raw.write_bytes(b"".join(codes) + b"\1\0")
-    command = [CROSS + "objdump", "-D", "-b", "binary", "-m", "riscv:rv64", "-M", "no-aliases", raw]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = re.findall(r"^\s*([0-9a-f]+):\t[0-9a-f]+\s+\t(\S+)[ \t]*([^#\n]*)", text, re.M)
+    text = _objdump(folder, b"".join(codes) + b"\1\0")
+    found = re.findall(r"^\s*([0-9a-f]+):\t[0-9a-f]+\s+\t(\S+)[ \t]*([^#<\n]*)", text, re.M)
     at, lists = 0, []
     instructions = iter(
         [(int(a, 16), m, [o.strip() for o in re.split("[,()]", ops) if o.strip()]) for a, m, ops in found]
@@ -221,6 +222,9 @@ class Machine:
             op = "addi" if op == "addi16sp" else op
         if op == "addi4spn":
             op = "addi"
+        if op == "zext.h":
+            set_rd(self.value(operands[1]) & 0xFFFF)
+            return None
         if op in ("lui", "auipc"):
             upper = signed(int(operands[1], 0) << 12, 32)
             set_rd(upper + (address if op == "auipc" else 0))
@@ -272,6 +276,10 @@ class Machine:
                 "sltu": lambda: left < right,
                 "sltiu": lambda: left < right,
                 "mul": lambda: left * right,
+                "sh1add": lambda: (left << 1) + right,
+                "sh2add": lambda: (left << 2) + right,
+                "sh3add": lambda: (left << 3) + right,
+                "add.uw": lambda: (left & 0xFFFFFFFF) + right,
             }[op]()
         )
         return None
