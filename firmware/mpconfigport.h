@@ -40,6 +40,7 @@ typedef intptr_t mp_off_t;
 
 // Memory.
 #define MICROPY_ENABLE_GC (1)
+#define MICROPY_GC_INTERIOR_ROOTS (1) // all that viper holds of a buffer may be an address in its middle
 #define MICROPY_GC_SPLIT_HEAP (1)
 #define MICROPY_GC_SPLIT_HEAP_AUTO (1) // the heap takes what RAM allows, piece by piece
 #define MP_PLAT_ALLOC_HEAP(size) phys_alloc_heap(size)

@@ -413,6 +413,28 @@ print(v(5) == v(0))
     assert target.exec(code) == "True\nTrue\n"
 
 
+def test_an_address_in_the_middle_keeps_a_buffer(target):
+    code = """
+import micropython, gc
+def made(n):
+    return bytearray(b"x" * n)
+@micropython.viper
+def f(n: int, at: int) -> int:
+    p = ptr8(int(ptr8(made(n))) + at)
+    made(10)
+    for i in range(3):
+        gc.collect()
+        for j in range(200):
+            bytearray(n)
+    bad = 0
+    for i in range(n - at):
+        bad += int(p[i] != 120)
+    return bad
+print([(n, at) for n in (40, 64, 100, 1000, 5000) for at in (1, 7, 31, 32, 33, n // 2, n - 1) if at < n and f(n, at)])
+"""
+    assert target.exec(code, timeout=60) == "[]\n"
+
+
 def test_viper_has_a_fence_instruction(target):
     code = """
 import micropython
