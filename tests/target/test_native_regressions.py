@@ -1,6 +1,8 @@
 """Faults of native code that fuzzing found, each as the least function that shows it."""
 
 import pytest
+from batch import MpyCross
+from session import build_folder
 
 # Each text defines f(), which must give the same as bytecode and as native code: that is written behind it.
 OBJECTS = {
@@ -202,6 +204,21 @@ def f():
 """,
         [10, 2, 20],
     ),
+    "del of a local in a register": (
+        """
+def f():
+    a = 1
+    for i in (1, 2):
+        del a
+        a = i
+    return [a, i]
+""",
+        [2, 2],
+    ),
+    "more than 64 KiB of code": (
+        "def f(a=1, b=2):\n" + 2100 * " a += b\n" + " return a\n",
+        4201,
+    ),
     "a cell without a value": (
         """
 def f():
@@ -231,6 +248,21 @@ VIPER = {
     ),
 }
 
+# A file system with one module, from which f is imported.
+IMPORT = """
+import io, sys, vfs
+class Mpy:
+    def mount(self, readonly, mkfs): pass
+    def umount(self): pass
+    def stat(self, path):
+        if path != "/found.mpy": raise OSError(2)
+        return (0x8000,) + (0,) * 9
+    def open(self, path, mode): return io.BytesIO(%r)
+vfs.mount(Mpy(), "/mpy")
+sys.path[:] = ["/mpy"]
+from found import f
+"""
+
 
 def build(text, kind):
     head = f"@micropython.{kind}\n" if kind else ""
@@ -242,6 +274,14 @@ def build(text, kind):
 def test_objects(name, kind, guest):
     text, wanted = OBJECTS[name]
     guest.exec(build(text, kind))
+    assert guest.eval("f()") == wanted
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_by_mpy_cross(name, guest):
+    text, wanted = OBJECTS[name]
+    code = MpyCross(build_folder() / "mpy-cross" / "mpy-cross")(build(text, "native"))
+    guest.exec(IMPORT % code)
     assert guest.eval("f()") == wanted
 
 
