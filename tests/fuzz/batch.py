@@ -79,7 +79,7 @@ class MpyCross:
         command = [self.program, *MPY_CROSS_FLAGS, "-o", made, source]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise CompileError(done.stderr)
+            raise CompileError(done.stderr.strip().splitlines()[-1])
         return made.read_bytes()
 
 

@@ -78,19 +78,34 @@ def make_batch(seed, number, functions, kinds, mpy_cross):
         bundle = make_bundle(seed, number * bundles + i, kinds)
         try:
             packed.append((bundle, bundle.pack(mpy_cross)))
-        except CompileError as error:
-            refused += find_refused(bundle, mpy_cross) or [Finding(bundle, "all", 0, f"compile {error}")]
+        except CompileError:
+            compiler = Compiler(mpy_cross)
+            found = compiler.run([compiler.alone(program, "mpy-cross") for program in bundle.programs])
+            refused += found
+            bad = [finding.program.seed for finding in found]
+            bundle.programs = [program for program in bundle.programs if program.seed not in bad]
+            if bundle.programs:
+                packed.append((bundle, bundle.pack(mpy_cross)))
     return packed, refused
 
 
-def find_refused(bundle, mpy_cross):
-    found = []
-    for i, program in enumerate(bundle.programs):
-        try:
-            Bundle("0", [program]).pack(mpy_cross)
-        except CompileError as error:
-            found.append(Finding(bundle, "mpy-cross", i, f"compile {error}"))
-    return found
+class Compiler:
+    """mpy-cross in the place of a Target, for what it refuses."""
+
+    def __init__(self, mpy_cross):
+        self.mpy_cross = mpy_cross
+
+    def alone(self, program, mode, name="0"):
+        return Bundle(name, [program])
+
+    def run(self, bundles):
+        findings = []
+        for bundle in bundles:
+            try:
+                bundle.pack(self.mpy_cross)
+            except CompileError as error:
+                findings.append(Finding(bundle, "mpy-cross", 0, f"compile {error}"))
+        return findings
 
 
 def produce(seed, numbers, total, kinds, queue):
@@ -134,13 +149,16 @@ def describe(finding, target):
     """A reduced program, what it should have done and what it did."""
     program = finding.program
     lines = [f"MISMATCH {finding.mode}: {finding.what}", f"seed {program.seed}"]
-    if finding.mode in ("all", "mpy-cross"):
-        return "\n".join([*lines, program.text, *program.calls])
-    again = target.run([target.alone(program, finding.mode)])
+    if finding.mode == "all":
+        return "\n".join([*lines, "only together:", finding.bundle.source(plain=False)])
+    judge = Compiler(target.mpy_cross) if finding.mode == "mpy-cross" else target
+    again = judge.run([judge.alone(program, finding.mode)])
     if not again:
         return "\n".join([*lines, "only together with the others of its bundle:", finding.bundle.source(plain=False)])
-    small = reduce.reduced(program, finding.mode, again[0].what, target)
+    small = reduce.reduced(program, finding.mode, again[0].what, judge)
     lines += [small.text, *small.calls]
+    if judge is not target:
+        return "\n".join(lines)
     got, error = target.outputs(small, finding.mode)
     for wanted, had in zip(oracle.results(small), [*got, *[error.encode()] * len(small.calls)]):
         lines.append(f"wanted {brief(wanted)}")
