@@ -68,7 +68,8 @@ def counted(start, end=None, step=1):
     """range() of machine integers, whose counter must not wrap. MicroPython's own takes small integers only."""
     if end is None:
         start, end = 0, start
-    if not -(1 << 63) <= end + step < 1 << 63:
+    unsigned = start >> 63 == 1 or end >> 63 == 1
+    if not -(1 << 63) <= end + step < 1 << 63 + unsigned:
         raise Reject("counter wraps")
     while start < end if step > 0 else start > end:
         yield start
@@ -110,6 +111,8 @@ def run(f, args, of_objects):
         memory[:] = PATTERN
         try:
             got = repr(f(*args))
+        except NameError:
+            raise Reject("viper does not test whether a local has a value") from None
         except Exception as e:
             got = error_name(e)
         return got.encode() + memory

@@ -127,7 +127,7 @@ class _Function:
     def do_Try(self, node):
         lines = ["try:", *_indented(self.block(node.body))]
         for handler in node.handlers:
-            head = f"except {self.object(handler.type)}:" if handler.type else "except:"
+            head = f"except {self.object(handler.type) if handler.type else 'Exception'}:"
             lines += [head, *_indented(self.block(handler.body))]
         lines += self.otherwise(node)
         if node.finalbody:

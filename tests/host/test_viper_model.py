@@ -48,7 +48,14 @@ def test_pointers():
     assert harness.memory[94:96] == b"\x46\x23"
 
 
-@pytest.mark.parametrize("line", ["return a << 64", "return a // 0", "return ptr8(a)[0]", "return a // (a - 5)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("return a << 64", "return a // 0", "return ptr8(a)[0]", "return a // (a - 5)", "if a == 0: b = 1\n return b"),
+        "try: a = a << 64\n except: pass\n return a",
+        "for a in range(0x3fffffffffffffff * 2 + a, 0x3fffffffffffffff * 2 + 1, 7): pass\n return a",
+    ],
+)
 def test_what_nobody_promises_is_rejected(line):
     with pytest.raises(harness.Reject):
         oracle.results(Program("v", "1", f"@DECO\ndef f_Z(a: int) -> int:\n {line}\n", ["(5,)"]))
