@@ -162,13 +162,16 @@ static unsigned free_temporary(emit_t *emit, uint32_t busy) {
             return temporaries[i];
         }
     }
-    for (int depth = emit->stack_size - 1; depth >= 0; --depth) {
-        stack_info_t *si = peek_stack(emit, depth);
-        if (si->kind == STACK_REG && is_temporary(emit, si->data.u_reg) && !(busy & 1u << si->data.u_reg)
-            && home_of_depth(emit, depth) == 0) {
-            unsigned reg = si->data.u_reg;
-            need_reg_single(emit, reg, 0);
-            return reg;
+    // To memory first; then to the saved register of a slot, if no copy of what is there has been left in it.
+    for (int homes = 0; homes < 2; ++homes) {
+        for (int depth = emit->stack_size - 1; depth >= 0; --depth) {
+            stack_info_t *si = peek_stack(emit, depth);
+            unsigned reg = si->data.u_reg, home = home_of_depth(emit, depth);
+            if (si->kind == STACK_REG && is_temporary(emit, reg) && !(busy & 1u << reg)
+                && (homes ? home != 0 && !is_on_stack(emit, home) : home == 0)) {
+                need_reg_single(emit, reg, 0);
+                return reg;
+            }
         }
     }
     mp_raise_NotImplementedError(MP_ERROR_TEXT("expression too complex"));

@@ -19,7 +19,7 @@ def main():
     parser.add_argument("-n", type=int, default=10000, help="how many functions")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--jobs", type=int, default=1, help="how many guests side by side")
-    parser.add_argument("--kinds", nargs="*", default=list(campaign.KINDS), choices=list(campaign.KINDS))
+    parser.add_argument("--kinds", nargs="*", default=campaign.USUAL, choices=list(campaign.KINDS))
     parser.add_argument("--first", type=int, default=0, help="the first batch, to go on or to repeat one")
     args = parser.parse_args()
     started = time.monotonic()

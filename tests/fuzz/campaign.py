@@ -12,7 +12,7 @@ import harness
 import oracle
 import reduce
 from batch import Bundle, CompileError, MpyCross, Program
-from dice import Dice
+from dice import Dice, TerseDice
 from session import build_folder
 from target import Finding, Target
 
@@ -39,6 +39,8 @@ class Kind:
     weight: float
     modes: tuple
     more: tuple = ()
+    dice: type = Dice
+    each: bool = True  # in all modes, or each bundle in one of them
 
 
 _VIPER = ("viper", "viper.mpy")
@@ -48,14 +50,17 @@ KINDS = {
     "objects": Kind(genobjects.program, "o", 10, _OBJECTS, ("bytecode",)),
     "viper-limits": Kind(genlimits.viper, "v", 0.6, _VIPER, _OBJECTS),
     "object-limits": Kind(genlimits.objects, "o", 0.4, _OBJECTS),
+    "terse-viper": Kind(genviper.program, "v", 0, _VIPER, dice=TerseDice, each=False),
+    "terse-objects": Kind(genobjects.program, "o", 0, _OBJECTS[1:], dice=TerseDice, each=False),
 }
+USUAL = [name for name in KINDS if KINDS[name].weight]
 
 
 def make_program(kind, seed, modes):
     """The first program of a seed that the model does not reject."""
     attempt = 0
     while True:
-        text, calls = kind.make(Dice(f"{seed}/{attempt}"))
+        text, calls = kind.make(kind.dice(f"{seed}/{attempt}"))
         try:
             return oracle.expect(Program(kind.model, f"{seed}/{attempt}", text, calls, modes))
         except harness.Reject:
@@ -64,9 +69,9 @@ def make_program(kind, seed, modes):
 
 def make_bundle(seed, number, kinds):
     dice = Dice(f"{seed}/{number}")
-    name = dice.weighted({name: KINDS[name].weight for name in kinds})
+    name = dice.weighted({name: KINDS[name].weight or 1 for name in kinds})
     kind = KINDS[name]
-    modes = kind.modes + (kind.more if dice.chance(1 / 16) else ())
+    modes = kind.modes + (kind.more if dice.chance(1 / 16) else ()) if kind.each else (dice.choice(kind.modes),)
     return Bundle(str(number), [make_program(kind, f"{seed}/{name}/{number}/{i}", modes) for i in range(BUNDLE)])
 
 

@@ -36,3 +36,10 @@ class Dice(random.Random):
     def size(self, usual, most):
         """Mostly around `usual`, seldom as much as `most`."""
         return min(most, max(1, int(self.lognormvariate(0, 0.7) * usual)))
+
+
+class TerseDice(Dice):
+    """Dice for functions of a few statements, of which many fit into an hour."""
+
+    def size(self, usual, most):
+        return super().size(min(usual, 2), min(most, 8))
