@@ -52,9 +52,13 @@ class Jobs:
     def run(self, chunks):
         """{test: verdict} of all chunks. What upstream's runner leaves out by name is tried all the same."""
         total = sum(len(chunk.tests) for chunk in chunks)
-        with ThreadPool(self._workers) as pool:
-            parts = pool.imap_unordered(lambda chunk: self._settle(chunk, total), chunks)
-            found = {test: verdict for part in parts for test, verdict in part.items()}
+        try:
+            with ThreadPool(self._workers) as pool:
+                parts = pool.imap_unordered(lambda chunk: self._settle(chunk, total), chunks)
+                found = {test: verdict for part in parts for test, verdict in part.items()}
+        finally:
+            for pid in self._folder.glob("*/qemu.pid"):  # of other workers, when one has raised
+                _end(pid)
         late = [test for test, verdict in found.items() if verdict == verdicts.FAIL and is_timed(test)]
         if late:
             again = self._until_settled(Chunk(tuple(late), ()))
