@@ -4,6 +4,7 @@ make fuzz N=1000000 SEED=7 JOBS=2
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ def main():
     parser.add_argument("--kinds", nargs="*", default=campaign.USUAL, choices=list(campaign.KINDS))
     parser.add_argument("--first", type=int, default=0, help="the first batch, to go on or to repeat one")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the guests are stopped
     started = time.monotonic()
     functions = runs = 0
     findings = []

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import resource
+import signal
+import sys
 import zlib
 from dataclasses import dataclass, field
 
@@ -114,29 +116,38 @@ class Compiler:
 
 
 def produce(seed, numbers, total, kinds, queue):
+    oracle.quiet()
     mpy_cross = MpyCross(build_folder() / "mpy-cross" / "mpy-cross")
-    for number in numbers:
-        queue.put((number, *make_batch(seed, number, total - number * BATCH, kinds, mpy_cross)))
-    queue.put(None)
+    try:
+        for number in numbers:
+            queue.put((number, *make_batch(seed, number, total - number * BATCH, kinds, mpy_cross)))
+    finally:
+        queue.put(None)
 
 
 def work(seed, numbers, total, kinds, name, reports):
     """One guest and the process that feeds it."""
+    oracle.quiet()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the guest is stopped
     queue = multiprocessing.Queue(2)
     producer = multiprocessing.Process(target=produce, args=(seed, numbers, total, kinds, queue), daemon=True)
     producer.start()
-    with Target(name, MpyCross(build_folder() / "mpy-cross" / "mpy-cross")) as target:
-        for number, packed, refused in iter(queue.get, None):
-            target.fresh()
-            findings = refused + target.run(packed)
-            report = Report(number)
-            for bundle, _ in packed:
-                report.functions += len(bundle.programs)
-                report.runs += sum(len(p.calls) * len(p.modes) for p in bundle.programs)
-            report.findings = [describe(finding, target) for finding in first_of_each(findings)]
-            reports.put(report)
-    producer.join()
-    reports.put(None)
+    try:
+        with Target(name, MpyCross(build_folder() / "mpy-cross" / "mpy-cross")) as target:
+            for number, packed, refused in iter(queue.get, None):
+                target.fresh()
+                findings = refused + target.run(packed)
+                report = Report(number)
+                for bundle, _ in packed:
+                    report.functions += len(bundle.programs)
+                    report.runs += sum(len(p.calls) * len(p.modes) for p in bundle.programs)
+                report.findings = [describe(finding, target) for finding in first_of_each(findings)]
+                reports.put(report)
+        producer.join()
+        if producer.exitcode:
+            raise RuntimeError("no more functions")
+    finally:
+        reports.put(None)
 
 
 def first_of_each(findings):
@@ -191,14 +202,22 @@ def run(total, seed, jobs, kinds, first):
         worker.start()
         workers.append(worker)
     left = len(workers)
-    while left:
-        report = reports.get()
-        if report is None:
-            left -= 1
-        else:
-            yield report
-    for worker in workers:
-        worker.join()
+    try:
+        while left:
+            report = reports.get()
+            if report is None:
+                left -= 1
+            else:
+                yield report
+    except BaseException:
+        for worker in workers:
+            worker.terminate()
+        raise
+    finally:
+        for worker in workers:
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a worker failed; what it ran is not all counted")
 
 
 def usage():
