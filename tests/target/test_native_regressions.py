@@ -246,12 +246,10 @@ VIPER = {
         " return a\n",
         {(0, 5): 0, (3, 5): -1},
     ),
-    "many values at once beside the counter of a loop": (
+    "many values at once beside one that `or` left": (
         "def f(a: int, b: int) -> int:\n"
-        " x = uint(a)\n y = uint(b)\n"
-        " for y in range(x, x):\n  x = uint(0)\n"
-        " return int((x & x) - (y + uint(0) - (x >> 0 & (y ^ x ^ y * y))))\n",
-        {(5, 7): -1},
+        " return (a + 1) - ((b + 1) - ((a * b) - ((a & b) - ((a ^ b) - ((a | b) - (a or b))))))\n",
+        {(5, 7): 28, (0, -1): 0},
     ),
 }
 
