@@ -210,12 +210,14 @@ mp_obj_t native_fast_call_method(size_t n_args, size_t n_kw, const mp_obj_t *arg
     return native_fast_call_function(args[0], n_args + self, n_kw, args + 2 - self);
 }
 
-// The next item of an iterator.
+// The next item of an iterator, or of what somebody's __iter__() gave for one.
 mp_obj_t native_fast_iternext(mp_obj_t iter) {
-    const mp_obj_type_t *type = ((mp_obj_base_t *)MP_OBJ_TO_PTR(iter))->type;
-    if ((type->flags & MP_TYPE_FLAG_ITER_IS_STREAM) == MP_TYPE_FLAG_ITER_IS_ITERNEXT) {
-        MP_STATE_THREAD(stop_iteration_arg) = MP_OBJ_NULL;
-        return ((mp_fun_1_t)MP_OBJ_TYPE_GET_SLOT(type, iter))(iter);
+    if (mp_obj_is_obj(iter)) {
+        const mp_obj_type_t *type = ((mp_obj_base_t *)MP_OBJ_TO_PTR(iter))->type;
+        if ((type->flags & MP_TYPE_FLAG_ITER_IS_STREAM) == MP_TYPE_FLAG_ITER_IS_ITERNEXT) {
+            MP_STATE_THREAD(stop_iteration_arg) = MP_OBJ_NULL;
+            return ((mp_fun_1_t)MP_OBJ_TYPE_GET_SLOT(type, iter))(iter);
+        }
     }
     return mp_iternext(iter);
 }

@@ -12,7 +12,16 @@ from mkdisk import MIB, Part, ext, fat, gpt
 HERE = Path(__file__).resolve().parent
 CC = os.environ.get("CROSS_COMPILE", "riscv64-unknown-elf-") + "gcc"
 OBJCOPY = CC.removesuffix("gcc") + "objcopy"
-FLAGS = ["-march=rv64gc_zba_zbb", "-mabi=lp64d", "-mcmodel=medany", "-O2", "-Wall", "-Wextra", "-ffreestanding", "-nostdlib"]
+FLAGS = [
+    "-march=rv64gc_zba_zbb",
+    "-mabi=lp64d",
+    "-mcmodel=medany",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-ffreestanding",
+    "-nostdlib",
+]
 FILE_SIZE = 64 * MIB
 APPEND = "earlycon console=ttyS0"
 EXTLINUX = f"default linux\nlabel linux\n    kernel /boot/linux\n    append {APPEND}\n"

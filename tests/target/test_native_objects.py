@@ -227,6 +227,12 @@ def f():
     try:
         for x in 5: pass
     except TypeError as e: print(e)
+    class NoIterator:
+        def __init__(self, i): self.i = i
+        def __iter__(self): return self.i
+    for i in (None, 5, True, "s", "a longer string", (1,), [2], 1.5, 1 << 70):
+        try: print([x for x in NoIterator(i)])
+        except TypeError as e: print(e)
     a = [1, 2, 3]
     for x in a:
         if x < 10: a.append(x + 10)
