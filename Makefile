@@ -37,7 +37,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help
 help: ## list the targets (this text)
 	@echo "Targets (make TARGET):"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1  \2/p' Makefile | while read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1  \2/p' Makefile | while read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
 	@echo "Settings: BUILD=folder SMP=harts MEM=256M LEGACY=1 T=test-file MICROPYTHON_DIR=checkout"
 	@echo "          MICROPYTHON=micropython=1.25.0 (a pinned version) SUPPLY_DIR=folder-of-downloads"
 	@echo "          make fuzz: N=functions SEED=any JOBS=guests"
@@ -99,8 +99,7 @@ firmware: sources mpy-cross ## build build/firmware.elf
 NATIVE_DEFAULT = '$$(if $$(filter %/py/runtime.o,$$@),-include $(CURDIR)/tests/upstream/native_default.h)'
 
 .PHONY: firmware-native
-# build/native/firmware.elf makes native code of all that it is given
-firmware-native: sources mpy-cross
+firmware-native: sources mpy-cross ## build build/native/firmware.elf, which makes native code of all it is given
 	@$(BUILD_FIRMWARE) BUILD=$(BUILD)/native CFLAGS_EXTRA=$(NATIVE_DEFAULT)
 
 .PHONY: mpy-cross
@@ -121,7 +120,7 @@ rv32-board rv32-board-native: export FROZEN_MANIFEST = "freeze('test-frzmpy', ('
 rv32-board: mpy-cross ## build build/rv32/firmware.elf: upstream's RV32 board, to compare with
 	@$(BUILD_RV32) BUILD=$(RV32) CFLAGS_EXTRA="$(RV32_CFLAGS)"
 
-rv32-board-native: mpy-cross
+rv32-board-native: mpy-cross ## build build/rv32-native/firmware.elf: the same for RV32
 	@$(BUILD_RV32) BUILD=$(BUILD)/rv32-native CFLAGS_EXTRA='$(RV32_CFLAGS) '$(NATIVE_DEFAULT)
 
 .PHONY: disk
