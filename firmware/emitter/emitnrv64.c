@@ -354,6 +354,12 @@ static void check_bound(emit_t *emit, mp_uint_t local_num, unsigned reg) {
     }
 }
 
+static void raise_named(emit_t *emit, qstr exception) {
+    emit_native_mov_reg_qstr(emit, REG_ARG_1, exception);
+    asm_rv64_call_table(emit->as, MP_F_LOAD_GLOBAL);
+    asm_rv64_call_table(emit->as, MP_F_NATIVE_RAISE);
+}
+
 static void leave_function(emit_t *emit) {
     asm_rv64_t *as = emit->as;
     asm_rv64_exit(as);
@@ -361,9 +367,7 @@ static void leave_function(emit_t *emit) {
     size_t exit = as->base.label_offsets[emit->exit_label];
     if (as->checks_bound && exit != (size_t)-1 && exit <= mp_asm_base_get_code_pos(&as->base)) {
         asm_rv64_label_assign(as, LABEL_UNBOUND);
-        emit_native_mov_reg_qstr(emit, REG_ARG_1, MP_QSTR_NameError);
-        asm_rv64_call_table(as, MP_F_LOAD_GLOBAL);
-        asm_rv64_call_table(as, MP_F_NATIVE_RAISE);
+        raise_named(emit, MP_QSTR_NameError);
     }
 }
 
@@ -458,10 +462,10 @@ static bool hook_stack_addressed(emit_t *emit, mp_uint_t slot, mp_uint_t num) {
     return false;
 }
 
-// Checks the number of arguments: they come with a1 = how many, a2 = how many keywords, a3 = their address; s1 points
-// to mp_fun_table.
-//     bnez a2, 1f; li a4, num; beq a1, a4, 2f; 1: arg_check_num_sig(a1, a2, sig), which raises; 2:
-static void check_num_args(emit_t *emit, int num) {
+// Skips to skip_end() if exactly the positional arguments are given: they come with a1 = how many, a2 = how many
+// keywords, a3 = their address.
+//     bnez a2, 1f; li a4, num; beq a1, a4, 2f; 1: what is there for other numbers; 2:
+static size_t skip_if_num_args(emit_t *emit, int num) {
     asm_rv64_t *as = emit->as;
     size_t keywords = asm_rv64_skip(as, RV64_NE, RV64_A2, RV64_ZERO);
     unsigned wanted = RV64_ZERO;
@@ -471,6 +475,13 @@ static void check_num_args(emit_t *emit, int num) {
     }
     size_t good = asm_rv64_skip(as, RV64_EQ, RV64_A1, wanted);
     asm_rv64_skip_end(as, keywords);
+    return good;
+}
+
+// Complains about another number of arguments: arg_check_num_sig(a1, a2, sig)
+static void check_num_args(emit_t *emit, int num) {
+    asm_rv64_t *as = emit->as;
+    size_t good = skip_if_num_args(emit, num);
     asm_rv64_mv(as, REG_ARG_1, RV64_A1);
     asm_rv64_mv(as, REG_ARG_2, RV64_A2);
     asm_rv64_li(as, REG_ARG_3, MP_OBJ_FUN_MAKE_SIG(num, num, false));
@@ -585,6 +596,11 @@ static void load_args_one_by_one(emit_t *emit, int num) {
 
 static void load_viper_args(emit_t *emit) {
     int num = emit->scope->num_pos_args;
+    if ((emit->scope->scope_flags & (MP_SCOPE_FLAG_VARARGS | MP_SCOPE_FLAG_VARKEYWORDS)) != 0
+        || emit->scope->num_kwonly_args != 0) {
+        // It compiles, but cannot be called.
+        raise_named(emit, MP_QSTR_NotImplementedError);
+    }
     check_num_args(emit, num);
     if (can_load_args_at_once(emit)) {
         load_args_at_once(emit, num);
@@ -662,8 +678,7 @@ static bool has_plain_args(scope_t *scope) {
 
 // Arguments come as for viper, and locals start without a value. If exactly the positional arguments are given they
 // are taken from where they are; else the runtime sorts them out, with the code state that is in the frame.
-//     bnez a2, 1f; li a4, num; beq a1, a4, 2f
-//     1: setup_code_state(frame, a1, a2, a3); load arguments from the frame; j 3f
+//     skip to 2 if plain; setup_code_state(frame, a1, a2, a3); load arguments from the frame; j 3f
 //     2: load arguments from a3; 3: clear the other locals in registers
 static void set_up_code_state(emit_t *emit) {
     asm_rv64_t *as = emit->as;
@@ -671,17 +686,7 @@ static void set_up_code_state(emit_t *emit) {
     bool plain = has_plain_args(scope);
     int num_args = plain ? scope->num_pos_args : scope->num_locals;
     int num_regs = MIN(scope->num_locals, num_reg_locals(emit));
-    size_t keywords = 0, good = 0;
-    if (plain) {
-        keywords = asm_rv64_skip(as, RV64_NE, RV64_A2, RV64_ZERO);
-        unsigned wanted = RV64_ZERO;
-        if (num_args != 0) {
-            wanted = REG_TEMP0;
-            asm_rv64_li(as, wanted, num_args);
-        }
-        good = asm_rv64_skip(as, RV64_EQ, RV64_A1, wanted);
-        asm_rv64_skip_end(as, keywords);
-    }
+    size_t good = plain ? skip_if_num_args(emit, num_args) : 0;
     emit_native_mov_state_imm_via(emit, emit->code_state_start + OFFSETOF_CODE_STATE_N_STATE, emit->n_state, REG_ARG_1);
     asm_rv64_local_addr(as, REG_ARG_1, emit->code_state_start);
     asm_rv64_call_table(as, MP_F_SETUP_CODE_STATE);
@@ -709,18 +714,25 @@ static void set_up_code_state(emit_t *emit) {
     }
 }
 
-// riscv_fence() in viper code is an instruction: fence iorw, iorw
+// Casts in viper code take one argument, and riscv_fence() none: it is the instruction fence iorw, iorw.
 static bool hook_call_function(emit_t *emit, mp_uint_t n_positional, mp_uint_t n_keyword, mp_uint_t star_flags) {
     stack_info_t *fun = peek_stack(emit, n_positional + 2 * n_keyword);
-    if (!emit->do_viper_types || fun->vtype != VTYPE_BUILTIN_CAST || fun->data.u_imm != MP_NATIVE_TYPE_FENCE) {
+    if (!emit->do_viper_types || fun->vtype != VTYPE_BUILTIN_CAST || star_flags != 0) {
         return false;
     }
-    if (n_positional != 0 || n_keyword != 0 || star_flags != 0) {
-        EMIT_NATIVE_VIPER_TYPE_ERROR(emit, MP_ERROR_TEXT("'%q' takes no arguments"), MP_QSTR_riscv_fence);
+    bool is_fence = fun->data.u_imm == MP_NATIVE_TYPE_FENCE;
+    mp_uint_t wanted = is_fence ? 0 : 1;
+    if (n_positional == wanted && n_keyword == 0) {
+        if (!is_fence) {
+            return false;
+        }
+        asm_rv64_fence(emit->as);
+    } else {
+        EMIT_NATIVE_VIPER_TYPE_ERROR(emit, MP_ERROR_TEXT("function takes %d positional arguments but %d were given"),
+            (int)wanted, (int)(n_positional + n_keyword));
         adjust_stack(emit, -(mp_int_t)(n_positional + 2 * n_keyword));
     }
     adjust_stack(emit, -1);
-    asm_rv64_fence(emit->as);
     emit_post_push_imm(emit, VTYPE_PTR_NONE, 0);
     return true;
 }

@@ -475,6 +475,15 @@ def refuse(line):
         print("taken", line)
     except ViperTypeError:
         pass
+for line in ("int()", "int(1, 2)", "int(x=1)", "ptr8()", "uint(1, x=2)", "riscv_fence(1)"):
+    refuse(line)
+for arguments in ("*b", "n, *b", "n, *, b", "n, **b"):
+    scope = {"micropython": micropython}
+    exec("@micropython.viper\\ndef f(" + arguments + "): return b", scope)
+    try:
+        print("called", arguments, scope["f"](1))
+    except NotImplementedError:
+        pass
 for line in ("n.x", "n.x()", "del n.x", "for i in n: pass", "a, b = n", "a, *b = n", "raise n", "n()", "with n: pass", "-n.y", "n[1]"):
     refuse(line)
 """
