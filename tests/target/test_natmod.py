@@ -61,7 +61,8 @@ def modules(tmp_path_factory):
 @pytest.fixture(scope="module", params=["fat32", "ext4"])
 def machine(request, modules, tmp_path_factory):
     image = tmp_path_factory.mktemp("disk") / "disk.img"
-    return {"disks": [disk.whole(image, modules, kind=request.param)]}
+    # little memory, for a test of upstream's fills it
+    return {"disks": [disk.whole(image, modules, kind=request.param)], "mem": "64M"}
 
 
 @pytest.fixture
