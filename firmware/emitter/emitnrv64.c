@@ -610,6 +610,20 @@ static void load_viper_args(emit_t *emit) {
     emit->as->num_calls = 0;
 }
 
+// a4 = the small integer of a viper value; the skip is taken if it is one, and otherwise a call must make an object.
+//     slli a4, value, 1; srai a5, a4, 1 (or srli a5, value, 62); addi a4, a4, 1; beq a5, value (or beqz a5)
+static size_t skip_if_small(emit_t *emit, vtype_kind_t type, unsigned value) {
+    asm_rv64_t *as = emit->as;
+    asm_rv64_op_imm(as, RV64_OP_SLL, REG_TEMP0, value, 1);
+    if (type == VTYPE_INT) {
+        asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, REG_TEMP0, 1);
+    } else {
+        asm_rv64_op_imm(as, RV64_OP_SRL, REG_TEMP1, value, 62);
+    }
+    asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
+    return asm_rv64_skip(as, RV64_EQ, REG_TEMP1, type == VTYPE_INT ? value : RV64_ZERO);
+}
+
 // a0 = object of the viper value in a0, or the other way round. Small integers, truth values and addresses need no call.
 // Clobbers a4 and a5, as the call would.
 static void convert(emit_t *emit, mp_fun_kind_t fun, vtype_kind_t type) {
@@ -621,15 +635,7 @@ static void convert(emit_t *emit, mp_fun_kind_t fun, vtype_kind_t type) {
         asm_rv64_op_imm(as, RV64_OP_AND, REG_TEMP1, REG_ARG_1, 1);
         done = asm_rv64_skip(as, RV64_NE, REG_TEMP1, RV64_ZERO);
     } else {
-        // slli a4, a0, 1; srai a5, a4, 1 (or srli a5, a0, 62); addi a4, a4, 1; beq a5, a0 (or beqz a5), 1f
-        asm_rv64_op_imm(as, RV64_OP_SLL, REG_TEMP0, REG_ARG_1, 1);
-        if (type == VTYPE_INT) {
-            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, REG_TEMP0, 1);
-        } else {
-            asm_rv64_op_imm(as, RV64_OP_SRL, REG_TEMP1, REG_ARG_1, 62);
-        }
-        asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
-        done = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, type == VTYPE_INT ? REG_ARG_1 : RV64_ZERO);
+        done = skip_if_small(emit, type, REG_ARG_1);
     }
     // a4 = the runtime's answer; 1: mv a0, a4
     asm_rv64_li(as, REG_ARG_2, type);
@@ -752,18 +758,7 @@ static bool hook_return_value(emit_t *emit) {
         asm_rv64_li(as, REG_PARENT_RET, (mp_int_t)((mp_uint_t)imm << 1 | 1));
     } else {
         unsigned value = pop_value(emit, 0);
-        // slli a4, value, 1; srai a5, a4, 1 (or srli a5, value, 62); addi a4, a4, 1; beq a5, value, 1f
-        asm_rv64_op_imm(as, RV64_OP_SLL, REG_TEMP0, value, 1);
-        size_t small;
-        if (type == VTYPE_INT) {
-            asm_rv64_op_imm(as, RV64_OP_SRA, REG_TEMP1, REG_TEMP0, 1);
-            asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
-            small = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, value);
-        } else {
-            asm_rv64_op_imm(as, RV64_OP_SRL, REG_TEMP1, value, 62);
-            asm_rv64_op_imm(as, RV64_OP_ADD, REG_TEMP0, REG_TEMP0, 1);
-            small = asm_rv64_skip(as, RV64_EQ, REG_TEMP1, RV64_ZERO);
-        }
+        size_t small = skip_if_small(emit, type, value);
         // mv a0, value; a4 = convert(a0, type); 1: mv a0, a4
         unsigned num_calls = as->num_calls;
         asm_rv64_mv(as, REG_ARG_1, value);
