@@ -421,6 +421,9 @@ static void enter_function(emit_t *emit, size_t num_locals) {
 // A leaf has no frame if round 0 did not want one.
 static void need_frame(emit_t *emit) {
     asm_rv64_t *as = emit->as;
+    if (as->base.suppress) {
+        return; // code that cannot be reached may even call
+    }
     if (as->frameless) {
         mp_raise_NotImplementedError(MP_ERROR_TEXT("slot not in memory"));
     }

@@ -246,6 +246,13 @@ VIPER = {
         " return a\n",
         {(0, 5): 0, (3, 5): -1},
     ),
+    "a call in code that is never reached": (
+        "def f(a: int, b: int) -> int:\n"
+        " while True:\n  if a >= 3: break\n  a += 1\n"
+        " else:\n  b = b + a // b\n"
+        " return a + b\n",
+        {(0, 5): 8, (4, 0): 4},
+    ),
     "many values at once beside one that `or` left": (
         "def f(a: int, b: int) -> int:\n"
         " return (a + 1) - ((b + 1) - ((a * b) - ((a & b) - ((a ^ b) - ((a | b) - (a or b))))))\n",
