@@ -153,7 +153,6 @@ static bool is_on_stack(emit_t *emit, unsigned reg) {
 }
 
 static unsigned home_of_depth(emit_t *emit, int depth);
-static void load_bool(emit_t *emit, unsigned rd);
 
 // A temporary that holds nothing, and is none of those in the mask. If all are taken, one is spilled to memory.
 static unsigned free_temporary(emit_t *emit, uint32_t busy) {
@@ -647,6 +646,8 @@ static void convert(emit_t *emit, mp_fun_kind_t fun, vtype_kind_t type) {
     asm_rv64_skip_end(as, done);
     asm_rv64_mv(as, REG_RET, REG_TEMP0);
 }
+
+static void load_bool(emit_t *emit, unsigned rd);
 
 // Calls of the generic code. The type that a conversion asks for has just been loaded into a1.
 static void call_runtime(emit_t *emit, mp_fun_kind_t fun) {
