@@ -70,6 +70,10 @@ BOARD_FIRMWARE_rv32 = rv32-board rv32-board-native
 test-upstream: $(BOARD_FIRMWARE_$(BOARD)) venv ## run MicroPython's own tests in four modes (BOARD=rv32: on its RV32 board)
 	BUILD=$(BUILD) $(PY) tests/upstream --board $(BOARD) $(UPSTREAM)
 
+.PHONY: clauses
+clauses: venv ## list the rules of virtio for drivers, and what shows each
+	BUILD=$(BUILD) $(PY) tests/clauses $(CLAUSES)
+
 .PHONY: lint
 lint: venv ## check the Python style
 	$(PY) -m ruff check .

@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+import clauselist
 import pytest
 from session import Session, build_folder, micropython_version
 
@@ -11,6 +12,18 @@ def pytest_addoption(parser):
     group = parser.getgroup("guest")
     group.addoption("--dry-run", action="store_true", help="print each guest's QEMU command line and start nothing")
     group.addoption("--interactive", action="store_true", help="start the guest of each test on this terminal instead")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "clauses(id, ...): the test fails when one of these rules of virtio is broken")
+
+
+def pytest_collection_modifyitems(items):
+    known = clauselist.load()
+    for item in items:
+        for mark in item.iter_markers("clauses"):
+            if wrong := [name for name in mark.args if name not in known]:
+                raise pytest.UsageError(f"{item.nodeid}: no such clause: {', '.join(map(str, wrong))}")
 
 
 def pytest_report_header():
