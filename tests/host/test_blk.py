@@ -48,8 +48,10 @@ def code(info):
 
 
 @pytest.mark.parametrize("features", RINGS)
+@pytest.mark.clauses(
+    "BLK-01", "BLK-12", "BLK-19", "BLK-LEG-01", "BLK-LEG-03", "BLK-LEG-10", "SPLIT-FRAME-03", "SPLIT-LEGLAYOUT-04"
+)
 def test_read_and_write_move_the_right_bytes(transport, features, size):
-    """BLK-01 BLK-12 BLK-19 BLK-LEG-01 BLK-LEG-03 BLK-LEG-10 SPLIT-FRAME-03 SPLIT-LEGLAYOUT-04"""
     disk, device = blk(transport, ring_features=features, queue=size)
     buf = bytearray(1536)
     disk.read(5, buf)
@@ -138,8 +140,8 @@ def test_bad_piece_of_a_long_write_is_found_before_anything_is_written():
     assert disk.vq.in_flight == 0
 
 
+@pytest.mark.clauses("SPLIT-ANOTIF-07")
 def test_batch_notifies_once():
-    """SPLIT-ANOTIF-07"""
     disk, device = blk()
     notified = []
     notify = device.notify
@@ -191,8 +193,9 @@ def test_requests_nobody_waits_for_do_not_pile_up():
 
 @pytest.mark.parametrize("features", RINGS)
 @pytest.mark.parametrize("size_max,seg_max", [(512, 1), (512, 4), (1024, 3), (700, 5), (4096, 2)])
+@pytest.mark.clauses("SPLIT-INDIR-03")
 def test_large_requests_are_split_by_size_max_and_seg_max(transport, features, size_max, seg_max):
-    """The model raises when a segment or a request is larger than the device said. SPLIT-INDIR-03"""
+    """The model raises when a segment or a request is larger than the device said."""
     options = dict(features=mask(SIZE_MAX, SEG_MAX), size_max=size_max, seg_max=seg_max)
     disk, device = blk(transport, ring_features=features, sectors=200, **options)
     buf = bytearray(512 * 100)
@@ -223,8 +226,8 @@ def test_size_max_below_a_block_is_refused():
 
 
 @pytest.mark.parametrize("sector,n", [(0, 0), (0, 100), (0, 513), (64, 512), (63, 1024), (-1, 512), (1 << 60, 512)])
+@pytest.mark.clauses("BLK-15", "BLK-19")
 def test_bad_place_or_length_never_reaches_the_device(sector, n):
-    """BLK-15 BLK-19"""
     disk, device = blk()
     with pytest.raises(ValueError):
         disk.read(sector, bytearray(n))
@@ -240,8 +243,8 @@ def test_read_into_read_only_memory_is_refused():
     assert device.requests == []
 
 
+@pytest.mark.clauses("BLK-16")
 def test_write_to_read_only_device_raises_eio():
-    """BLK-16"""
     disk, device = blk(features=mask(RO, WRITE_ZEROES), max_write_zeroes_seg=1)
     assert disk.readonly and " ro " in repr(disk)
     with pytest.raises(OSError) as info:
@@ -266,8 +269,8 @@ def test_requests_are_whole_blocks(sector, n, good):
 # -- what the device may answer ----------------------------------------------------------------------
 
 
+@pytest.mark.clauses("BLK-13")
 def test_io_error_names_the_place(transport):
-    """BLK-13"""
     disk, device = blk(transport)
     device.bad = {9}
     with pytest.raises(OSError) as info:
@@ -289,8 +292,8 @@ def test_one_bad_piece_of_many_raises_after_the_rest_came(transport):
     disk.read(0, bytearray(512))
 
 
+@pytest.mark.clauses("BLK-13")
 def test_unsupported_and_unknown_status(transport):
-    """BLK-13"""
     disk, device = blk(transport)
     device.status_of = lambda kind, sector: 2
     with pytest.raises(OSError) as info:
@@ -301,16 +304,17 @@ def test_unsupported_and_unknown_status(transport):
         disk.read(0, bytearray(512))
 
 
+@pytest.mark.clauses("SPLIT-USED-03", "SPLIT-USED-04")
 def test_status_that_was_never_written_is_an_error(transport):
-    """SPLIT-USED-03 SPLIT-USED-04: the status byte starts as 0xFF."""
+    """The status byte starts as 0xFF."""
     disk, device = blk(transport)
     device.process = lambda queue, chain: 0
     with pytest.raises(OSError, match="no status"):
         disk.read(0, bytearray(512))
 
 
+@pytest.mark.clauses("SPLIT-USED-03")
 def test_short_answer_is_an_error_on_modern_devices():
-    """SPLIT-USED-03"""
     disk, device = blk()
     device.lie = lambda head, n: (head, 100)
     with pytest.raises(OSError, match="only 100 bytes"):
@@ -318,8 +322,8 @@ def test_short_answer_is_an_error_on_modern_devices():
 
 
 @pytest.mark.parametrize("length", [0, 100, 100000])
+@pytest.mark.clauses("BLK-LEG-04", "SPLIT-USED-02")
 def test_used_length_of_legacy_devices_is_disregarded(length):
-    """BLK-LEG-04 SPLIT-USED-02"""
     disk, device = blk("mmio-legacy")
     device.lie = lambda head, n: (head, length)
     buf = bytearray(512)
@@ -327,8 +331,8 @@ def test_used_length_of_legacy_devices_is_disregarded(length):
     assert buf == device.disk[512:1024]
 
 
+@pytest.mark.clauses("GEN-CLEANUP-01")
 def test_device_that_never_answers_times_out_and_keeps_the_buffer(transport):
-    """GEN-CLEANUP-01"""
     disk, device = blk(transport)
     device.dead = True
     buf = bytearray(512)
@@ -402,8 +406,8 @@ def test_queue_too_small_for_a_request_is_refused(size):
     assert device.status & 128
 
 
+@pytest.mark.clauses("BLK-06", "BLK-09")
 def test_host_managed_zones_are_refused():
-    """BLK-06 BLK-09"""
     device = FakeBlk(features=mask(ZONED), model=1)
     disk, _ = attach(device, Blk)
     with pytest.raises(DeviceError, match="zones"):
@@ -412,8 +416,8 @@ def test_host_managed_zones_are_refused():
 
 
 @pytest.mark.parametrize("model", [0, 2])
+@pytest.mark.clauses("BLK-06", "BLK-08", "BLK-10", "BLK-11")
 def test_other_zone_models_are_plain_disks(model):
-    """BLK-06 BLK-08 BLK-10 BLK-11"""
     disk, device = blk(features=mask(ZONED, DISCARD), model=model, max_discard_seg=1)
     assert not disk.has(ZONED) and disk.has(DISCARD)
     disk.read(0, bytearray(512))
@@ -423,8 +427,8 @@ def test_other_zone_models_are_plain_disks(model):
 
 
 @pytest.mark.parametrize("features", RINGS)
+@pytest.mark.clauses("BLK-02", "BLK-04", "BLK-17", "BLK-18", "BLK-20", "BLK-21", "BLK-22", "BLK-24", "BLK-27")
 def test_flush_id_discard_zeroes(transport, features, size):
-    """BLK-02 BLK-04 BLK-17 BLK-18 BLK-20 BLK-21 BLK-22 BLK-24 BLK-27"""
     limits = dict(max_discard_sectors=8, max_discard_seg=2, max_write_zeroes_sectors=4, max_write_zeroes_seg=1)
     options = dict(ring_features=features, queue=size, features=mask(FLUSH, DISCARD, WRITE_ZEROES))
     disk, device = blk(transport, **options, **limits)
@@ -438,8 +442,9 @@ def test_flush_id_discard_zeroes(transport, features, size):
     assert kinds == [4, 8, 11, 11, 11, 13, 13]
 
 
+@pytest.mark.clauses("BLK-03")
 def test_commands_that_were_not_offered(transport):
-    """BLK-03: without FLUSH there is nothing to flush."""
+    """Without FLUSH there is nothing to flush."""
     disk, device = blk(transport)
     disk.flush()
     for call in (disk.discard, disk.write_zeroes):
@@ -451,8 +456,8 @@ def test_commands_that_were_not_offered(transport):
     assert device.requests == [] and disk.topology() is None and disk.geometry() is None
 
 
+@pytest.mark.clauses("BLK-15")
 def test_discard_beyond_the_disk_is_refused():
-    """BLK-15"""
     disk, device = blk(features=mask(DISCARD), max_discard_seg=1, max_discard_sectors=100)
     for sector, count in ((60, 5), (0, 0), (-1, 2)):
         with pytest.raises(ValueError):
@@ -460,24 +465,24 @@ def test_discard_beyond_the_disk_is_refused():
     assert device.requests == []
 
 
+@pytest.mark.clauses("BLK-29")
 def test_discard_error_is_reported():
-    """BLK-29"""
     disk, device = blk(features=mask(DISCARD), max_discard_seg=4, max_discard_sectors=2)
     device.bad = {5}
     with pytest.raises(OSError, match="discard: IOERR"):
         disk.discard(0, 8)
 
 
+@pytest.mark.clauses("BLK-05", "BLK-25", "BLK-LEG-02")
 def test_write_cache_mode(transport):
-    """BLK-05 BLK-25 BLK-LEG-02"""
     disk, device = blk(transport, features=mask(FLUSH, CONFIG_WCE), writeback=1)
     assert disk.writeback is True
     disk.writeback = False
     assert device.config[32] == 0 and disk.writeback is False
 
 
+@pytest.mark.clauses("GEN-CFG-03", "MMIO-08")
 def test_topology_and_geometry():
-    """GEN-CFG-03 MMIO-08"""
     options = dict(physical_exp=3, alignment=1, min_io=8, opt_io=64, cylinders=7, heads=16, sectors_=0)
     options.pop("sectors_")
     disk, device = blk(features=mask(TOPOLOGY, GEOMETRY), **options)
@@ -488,8 +493,8 @@ def test_topology_and_geometry():
 # -- resize ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clauses("BLK-14")
 def test_resize_is_seen(transport):
-    """BLK-14"""
     disk, device = blk(transport)
     device.resize(128)
     assert disk.poll_config()
@@ -544,8 +549,9 @@ def test_constants_shared_with_the_ring_agree():
         assert getattr(ring, name) == getattr(blkring, name)
 
 
+@pytest.mark.clauses("BLK-19")
 def test_model_catches_a_write_of_half_a_sector():
-    """BLK-19: the model itself."""
+    """The model itself."""
     disk, device = blk()
     with pytest.raises(Violation, match="BLK-19"):
         disk._command(1, 0, [bytes(100)], [])

@@ -85,8 +85,9 @@ def step(rng, disk, device):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.clauses("GEN-CLEANUP-01", "GEN-STATUS-03", "GEN-INIT-14")
 def test_hostile_disk_never_does_harm(transport, seed):
-    """GEN-CLEANUP-01 GEN-STATUS-03 GEN-INIT-14: checked by the model at every step."""
+    """Checked by the model at every step."""
     rng = random.Random(seed * 1000 + len(transport))
     features = rng.choice((0, mask(INDIRECT_DESC), mask(EVENT_IDX), mask(INDIRECT_DESC, EVENT_IDX)))
     options = dict(features=mask(FLUSH), ring_features=features, queue=rng.choice((4, 16, 64, 256)))

@@ -58,9 +58,21 @@ def rig(transport="mmio", cls=Driver, source=9, **options):
     return driver, device, registers
 
 
+@pytest.mark.clauses(
+    "GEN-INIT-01",
+    "GEN-INIT-02",
+    "GEN-INIT-03",
+    "GEN-INIT-04",
+    "GEN-INIT-05",
+    "GEN-INIT-06",
+    "GEN-INIT-08",
+    "GEN-INIT-09",
+    "GEN-STATUS-01",
+    "GEN-STATUS-02",
+    "GEN-LEGINIT-01",
+    "GEN-LEGFEAT-03",
+)
 def test_status_goes_up_one_stage_at_a_time(transport):
-    """GEN-INIT-01 GEN-INIT-02 GEN-INIT-03 GEN-INIT-04 GEN-INIT-05 GEN-INIT-06 GEN-INIT-08 GEN-INIT-09
-    GEN-STATUS-01 GEN-STATUS-02 GEN-LEGINIT-01 GEN-LEGFEAT-03"""
     driver, device, _ = rig(transport)
     driver.open()
     last = [3, 7] if transport == "mmio-legacy" else [3, 11, 15]
@@ -69,8 +81,8 @@ def test_status_goes_up_one_stage_at_a_time(transport):
     assert device.status_log[-1] == 0
 
 
+@pytest.mark.clauses("GEN-INIT-15")
 def test_no_notification_before_driver_ok():
-    """GEN-INIT-15"""
 
     class Eager(Driver):
         def probe(self):
@@ -83,16 +95,16 @@ def test_no_notification_before_driver_ok():
         driver.open()
 
 
+@pytest.mark.clauses("GEN-FEAT-01", "GEN-FEAT-07", "GEN-FEAT-08", "GEN-FEAT-10", "GEN-RSVD-01")
 def test_features_are_the_offered_ones_that_the_driver_knows():
-    """GEN-FEAT-01 GEN-FEAT-07 GEN-FEAT-08 GEN-FEAT-10 GEN-RSVD-01"""
     driver, device, _ = rig(features=mask(1, 3, 5, 22), ring_features=0)
     driver.open()
     assert driver.features == device.features == mask(1, 3, VERSION_1)
     assert driver.has(1) and not driver.has(2)
 
 
+@pytest.mark.clauses("GEN-INIT-07", "GEN-INIT-13", "GEN-INIT-14", "GEN-STATUS-03")
 def test_refused_features_stop_the_device():
-    """GEN-INIT-07 GEN-INIT-13 GEN-INIT-14"""
     driver, device, _ = rig()
     device.refuse = True
     with pytest.raises(DeviceError, match="refused"):
@@ -100,12 +112,12 @@ def test_refused_features_stop_the_device():
     assert device.status_log == [0, 1, 3, 11, 131]
     assert not driver.is_open and riscv.quiesce == {}
     device.refuse = False
-    driver.open()  # GEN-STATUS-03: begins with a reset
+    driver.open()
     assert device.status_log[5:] == [0, 1, 3, 11, 15]
 
 
+@pytest.mark.clauses("GEN-RSVD-02", "GEN-FEAT-09")
 def test_modern_device_without_version_1_is_refused():
-    """GEN-RSVD-02 GEN-FEAT-09"""
     driver, device, _ = rig()
     device.offered &= ~mask(VERSION_1)
     with pytest.raises(DeviceError, match="VERSION_1"):
@@ -113,8 +125,8 @@ def test_modern_device_without_version_1_is_refused():
     assert device.status == 131
 
 
+@pytest.mark.clauses("GEN-FEAT-03", "GEN-FEAT-09", "GEN-INIT-13")
 def test_driver_that_cannot_do_without_a_feature_gives_up_cleanly():
-    """GEN-FEAT-03 GEN-FEAT-09 GEN-INIT-13"""
 
     class Choosy(Driver):
         def choose(self, features):
@@ -126,8 +138,8 @@ def test_driver_that_cannot_do_without_a_feature_gives_up_cleanly():
     assert device.status == 131
 
 
+@pytest.mark.clauses("GEN-FEAT-02")
 def test_choose_may_drop_features():
-    """GEN-FEAT-02"""
 
     class Picky(Driver):
         def choose(self, features):
@@ -138,8 +150,8 @@ def test_choose_may_drop_features():
     assert not driver.has(1) and driver.has(2)
 
 
+@pytest.mark.clauses("GEN-CLEANUP-02")
 def test_failure_after_driver_ok_resets_the_device():
-    """GEN-CLEANUP-02"""
 
     class Late(Driver):
         def ready(self):
@@ -174,8 +186,8 @@ def test_closed_device_refuses_work():
         driver.vq.add([b"x"], [])
 
 
+@pytest.mark.clauses("GEN-CFG-01", "GEN-CFG-02")
 def test_64_bit_config_is_read_again_when_the_generation_changes():
-    """GEN-CFG-01 GEN-CFG-02"""
     driver, device, _ = rig()
     driver.open()
     device.config[0:8] = b"\xff" * 8
@@ -184,8 +196,8 @@ def test_64_bit_config_is_read_again_when_the_generation_changes():
     assert driver.config_u64(0) == 0
 
 
+@pytest.mark.clauses("GEN-LEGCFG-01", "GEN-LEGCFG-02")
 def test_legacy_config_is_read_until_two_readings_agree():
-    """GEN-LEGCFG-01 GEN-LEGCFG-02"""
     driver, device, _ = rig("mmio-legacy")
     driver.open()
     device.config[0:8] = b"\xff" * 8
@@ -202,31 +214,31 @@ def test_config_that_never_settles_raises():
         driver.config_u64(0)
 
 
+@pytest.mark.clauses("GEN-CFG-05")
 def test_config_beyond_the_space_raises():
-    """GEN-CFG-05"""
     driver, device, _ = rig()
     driver.open()
     with pytest.raises(DeviceError, match="offset 256"):
         driver.config_u32(256)
 
 
+@pytest.mark.clauses("GEN-CFG-04")
 def test_config_space_longer_than_known_is_fine():
-    """GEN-CFG-04"""
     driver, device, _ = rig(config=bytes(200))
     driver.open()
     assert driver.config_u32(4) == 0
 
 
+@pytest.mark.clauses("GEN-CFG-03")
 def test_model_catches_a_field_without_its_feature():
-    """GEN-CFG-03"""
     driver, device, _ = rig()
     driver.open()
     with pytest.raises(Violation, match="GEN-CFG-03"):
         driver.config_u32(12)
 
 
+@pytest.mark.clauses("GEN-OPER-01", "MMIO-22")
 def test_poll_config_calls_the_driver_once(transport):
-    """GEN-OPER-01 MMIO-22"""
     driver, device, _ = rig(transport)
     driver.open()
     assert driver.poll_config() is False
@@ -236,8 +248,8 @@ def test_poll_config_calls_the_driver_once(transport):
     assert driver.poll_config() is False
 
 
+@pytest.mark.clauses("GEN-OPER-02")
 def test_config_interrupt_that_means_needs_reset():
-    """GEN-OPER-02"""
     driver, device, _ = rig()
     driver.open()
     device.need_reset()
@@ -245,8 +257,8 @@ def test_config_interrupt_that_means_needs_reset():
         driver.poll_config()
 
 
+@pytest.mark.clauses("MMIO-37", "MMIO-38", "MMIO-39", "MMIO-22")
 def test_interrupt_reads_handles_acknowledges_completes(transport):
-    """MMIO-37 MMIO-38 MMIO-39 MMIO-22"""
     driver, device, registers = rig(transport)
     driver.open()
     driver.on_interrupt()
@@ -267,8 +279,8 @@ def test_interrupt_reads_handles_acknowledges_completes(transport):
     assert device.interrupts == before
 
 
+@pytest.mark.clauses("SPLIT-UNOTIF-05")
 def test_spurious_interrupt_is_completed():
-    """SPLIT-UNOTIF-05"""
     driver, device, _ = rig()
     driver.open()
     driver.interrupts(True)

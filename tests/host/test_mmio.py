@@ -58,32 +58,32 @@ def tree(*devices):
 # -- identification ---------------------------------------------------------------------
 
 
+@pytest.mark.clauses("MMIO-27", "MMIO-28", "MMIO-07", "MMIO-02")
 def test_find_reads_magic_version_and_id_and_nothing_else():
-    """MMIO-27 MMIO-28 MMIO-07 MMIO-02"""
     registers = FakeMMIO(FakeBlk(), BASE)
     transport = mmio.find(BASE)
     assert registers.reads == [0x00, 0x04, 0x08]
     assert (transport.device_id, transport.version, transport.legacy) == (2, 2, False)
 
 
+@pytest.mark.clauses("MMIO-09")
 def test_wrong_magic_is_passed_over():
-    """MMIO-09"""
     registers = FakeMMIO(FakeBlk(), BASE, magic=0x12345678)
     assert mmio.find(BASE) is None
     assert registers.reads == [0x00]
 
 
 @pytest.mark.parametrize("version", [0, 3, 0xFFFFFFFF])
+@pytest.mark.clauses("MMIO-11")
 def test_unknown_version_is_passed_over(version):
-    """MMIO-11"""
     device = FakeBlk()
     registers = FakeMMIO(device, BASE, version=version or 7)
     assert mmio.find(BASE) is None
     assert registers.reads == [0x00, 0x04]
 
 
+@pytest.mark.clauses("MMIO-13", "MMIO-14", "MMIO-29", "MMIO-30")
 def test_empty_slot_is_passed_over_in_silence(capsys):
-    """MMIO-13 MMIO-14 MMIO-29 MMIO-30"""
     device = Some()
     device.DEVICE_ID = 0
     registers = FakeMMIO(device, BASE)
@@ -96,10 +96,33 @@ def test_empty_slot_is_passed_over_in_silence(capsys):
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.clauses(
+    "MMIO-04",
+    "MMIO-05",
+    "MMIO-06",
+    "MMIO-15",
+    "MMIO-16",
+    "MMIO-17",
+    "MMIO-18",
+    "MMIO-31",
+    "MMIO-32",
+    "MMIO-33",
+    "MMIO-34",
+    "MMIO-35",
+    "MMIO-LEG-01",
+    "MMIO-LEG-02",
+    "MMIO-LEG-03",
+    "MMIO-LEG-04",
+    "MMIO-LEG-05",
+    "MMIO-LEG-06",
+    "MMIO-LEG-07",
+    "MMIO-LEG-08",
+    "MMIO-LEG-10",
+    "MMIO-LEG-11",
+    "SPLIT-ANOTIF-01",
+)
 def test_open_keeps_to_the_register_rules(name):
-    """MMIO-04 MMIO-05 MMIO-06 MMIO-15 MMIO-16 MMIO-17 MMIO-18 MMIO-31 MMIO-32 MMIO-33 MMIO-34 MMIO-35
-    MMIO-LEG-01 MMIO-LEG-02 MMIO-LEG-03 MMIO-LEG-04 MMIO-LEG-05 MMIO-LEG-06 MMIO-LEG-07 MMIO-LEG-08
-    MMIO-LEG-10 MMIO-LEG-11 SPLIT-ANOTIF-01: the model raises at any other access."""
+    """The model raises at any other access."""
     driver, device = blk(name)
     driver.read(0, bytearray(512))
     queue = device.queues[0]
@@ -111,31 +134,31 @@ def test_open_keeps_to_the_register_rules(name):
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.clauses("MMIO-19", "MMIO-20", "MMIO-LEG-09")
 def test_queue_stop_is_read_back(name):
-    """MMIO-19 MMIO-20 MMIO-LEG-09"""
     driver, device = blk(name)
     driver.transport.queue_stop(0)
     assert not device.queues[0].ready
 
 
+@pytest.mark.clauses("MMIO-20")
 def test_queue_stop_that_does_not_work_raises(monkeypatch):
-    """MMIO-20"""
     driver, device = blk()
     monkeypatch.setattr(device.queues[0], "stop", lambda: None)
     with pytest.raises(DeviceError, match="does not stop"):
         driver.transport.queue_stop(0)
 
 
+@pytest.mark.clauses("MMIO-33")
 def test_queue_in_use_is_refused():
-    """MMIO-33"""
     driver, device = blk()
     with pytest.raises(DeviceError, match="in use"):
         driver.transport.queue_max(0)
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.clauses("MMIO-21", "MMIO-22", "MMIO-23", "MMIO-37", "MMIO-39")
 def test_interrupt_bits_are_masked_and_acknowledged_exactly(name):
-    """MMIO-21 MMIO-22 MMIO-23 MMIO-37 MMIO-39"""
     driver, device = blk(name)
     device.isr = 0xF0 | 1
     assert driver.transport.isr() == 1
@@ -143,8 +166,8 @@ def test_interrupt_bits_are_masked_and_acknowledged_exactly(name):
     assert device.isr == 0xF0
 
 
+@pytest.mark.clauses("MMIO-08", "MMIO-04")
 def test_config_is_read_at_field_width():
-    """MMIO-08 MMIO-04"""
     device = Some(config=bytes(range(1, 17)))
     driver, _ = attach(device, Device)
     driver.open()
@@ -157,8 +180,8 @@ def test_config_is_read_at_field_width():
         driver.config_u32(0)
 
 
+@pytest.mark.clauses("GEN-RESET-01", "GEN-INIT-02")
 def test_delayed_reset_is_waited_for():
-    """GEN-RESET-01 GEN-INIT-02"""
     device = FakeBlk()
     device.reset_delay = 25
     driver, _ = attach(device, Blk)
@@ -204,9 +227,20 @@ def test_features_above_63_can_be_negotiated():
     assert device.features >> 65 & 1
 
 
+@pytest.mark.clauses(
+    "GEN-FEAT-01",
+    "GEN-FEAT-04",
+    "GEN-FEAT-05",
+    "GEN-FEAT-06",
+    "GEN-FEAT-07",
+    "GEN-FEAT-10",
+    "GEN-RSVD-10",
+    "MMIO-40",
+    "GEN-RSVD-03",
+    "GEN-RSVD-07",
+    "GEN-LEGRSVD-02",
+)
 def test_only_known_features_of_this_transport_are_taken():
-    """GEN-FEAT-01 GEN-FEAT-04 GEN-FEAT-05 GEN-FEAT-06 GEN-FEAT-07 GEN-FEAT-10 GEN-RSVD-10 MMIO-40 GEN-RSVD-03
-    GEN-RSVD-07 GEN-LEGRSVD-02"""
     everything = (1 << 44) - 1
     device = FakeBlk(ring_features=0, blk_size=512, size_max=4096, seg_max=8)
     device.offered = everything & ~mask(17)
@@ -215,8 +249,8 @@ def test_only_known_features_of_this_transport_are_taken():
     assert driver.features == Blk.FEATURES | mask(28, 29, 32, 33, 36)
 
 
+@pytest.mark.clauses("GEN-LEGRSVD-01", "GEN-LEGRSVD-02", "GEN-LEGFEAT-01")
 def test_legacy_takes_any_layout_and_never_bit_30():
-    """GEN-LEGRSVD-01 GEN-LEGRSVD-02 GEN-LEGFEAT-01"""
     driver, device = blk("mmio-legacy", ring_features=mask(24, 27, 28, 29, 30))
     assert driver.features == mask(27, 28, 29)
 
@@ -240,8 +274,8 @@ def test_status_register_is_armed_before_driver_is_set(name):
 # -- discovery ------------------------------------------------------------------------------
 
 
+@pytest.mark.clauses("MMIO-01")
 def test_devices_come_in_the_order_of_qemus_options():
-    """MMIO-01"""
     nodes, _ = tree(FakeBlk(sectors=8), Rng(), FakeBlk(sectors=16))
     slots = discover.scan(nodes)
     assert [slot[1] for slot in slots] == ["blk0", "rng0", "blk1"]

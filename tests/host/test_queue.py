@@ -50,8 +50,8 @@ def rig(transport="mmio", ring_features=RINGS[3], size=16, **options):
 
 
 @pytest.mark.parametrize("features", RINGS)
+@pytest.mark.clauses("SPLIT-FRAME-01", "SPLIT-FRAME-02")
 def test_chain_goes_to_the_device_and_back(transport, features):
-    """SPLIT-FRAME-01 SPLIT-FRAME-02"""
     vq, _ = rig(transport, features)
     answer = bytearray(6)
     head = vq.add([b"abc", b"def"], [answer])
@@ -61,8 +61,8 @@ def test_chain_goes_to_the_device_and_back(transport, features):
 
 
 @pytest.mark.parametrize("features", RINGS)
+@pytest.mark.clauses("SPLIT-INDIR-01", "SPLIT-INDIR-02", "SPLIT-INDIR-03", "SPLIT-INDIR-04")
 def test_long_chain_uses_an_indirect_table_where_that_was_negotiated(transport, features):
-    """SPLIT-INDIR-01 SPLIT-INDIR-02 SPLIT-INDIR-03 SPLIT-INDIR-04"""
     vq, device = rig(transport, features)
     device.manual = True
     vq.add([bytes([i]) for i in range(7)], [bytearray(7)], "token")
@@ -74,8 +74,8 @@ def test_long_chain_uses_an_indirect_table_where_that_was_negotiated(transport, 
     assert chain.data() == bytes(range(7)) and chain.room == 7
 
 
+@pytest.mark.clauses("SPLIT-INDIR-03")
 def test_chain_longer_than_the_queue_is_refused():
-    """SPLIT-INDIR-03"""
     vq, _ = rig(size=4)
     with pytest.raises(ValueError):
         vq.add([b"x"] * 5, [])
@@ -104,8 +104,8 @@ def test_full_queue_says_eagain_and_recovers():
 
 @pytest.mark.parametrize("features", RINGS)
 @pytest.mark.parametrize("start", [0, 65500])
+@pytest.mark.clauses("SPLIT-AVAIL-01", "SPLIT-ANOTIF-04", "SPLIT-ANOTIF-06", "SPLIT-ANOTIF-07")
 def test_many_in_flight_complete_in_any_order_across_the_wrap(transport, features, start):
-    """SPLIT-AVAIL-01 SPLIT-ANOTIF-04 SPLIT-ANOTIF-06 SPLIT-ANOTIF-07"""
     vq, device = rig(transport, features)
     device.manual = True
     queue = device.queues[0]
@@ -135,8 +135,9 @@ def test_wait_for_one_keeps_the_others_for_get():
     assert first != second
 
 
+@pytest.mark.clauses("GEN-CLEANUP-01")
 def test_timeout_leaves_the_buffer_with_the_queue():
-    """GEN-CLEANUP-01: the chain stays in the ring, the memory stays alive, and is freed once used."""
+    """The chain stays in the ring, the memory stays alive, and is freed once used."""
     vq, device = rig()
     device.dead = True
     buf = bytearray(8)
@@ -181,8 +182,9 @@ def test_ctrl_c_leaves_the_buffer_with_the_queue(monkeypatch):
         (lambda head, n: (head, n + 1), "more than its writable bytes"),
     ],
 )
+@pytest.mark.clauses("GEN-INIT-13")
 def test_lying_device_is_stopped(lie, text):
-    """GEN-INIT-13: FAILED is set, every further call raises, close() and open() bring it back."""
+    """FAILED is set, every further call raises, close() and open() bring it back."""
     vq, device = rig()
     device.lie = lie
     head = vq.add([b"x"], [bytearray(1)])
@@ -208,8 +210,8 @@ def test_runaway_used_index_is_stopped():
         vq.get()
 
 
+@pytest.mark.clauses("GEN-STATUS-04", "GEN-OPER-02")
 def test_needs_reset_ends_the_wait(transport):
-    """GEN-STATUS-04 GEN-OPER-02"""
     vq, device = rig(transport)
     device.dead = True
     head = vq.add([b"x"], [bytearray(1)])
@@ -223,8 +225,8 @@ def test_needs_reset_ends_the_wait(transport):
     assert vq.device.vq.wait(vq.device.vq.add([b"x"], [bytearray(1)])) == 1
 
 
+@pytest.mark.clauses("SPLIT-UNOTIF-05")
 def test_spurious_completion_interrupt_is_harmless():
-    """SPLIT-UNOTIF-05"""
     vq, device = rig()
     vq.device.on_interrupt()
     assert vq.get() is None
@@ -263,8 +265,8 @@ def test_model_catches_a_scribble_on_a_descriptor_in_flight():
         device.queues[0].look()
 
 
+@pytest.mark.clauses("SPLIT-LAYOUT-01", "MMIO-17", "MMIO-LEG-05")
 def test_size_is_rounded_down_to_a_power_of_two(transport):
-    """SPLIT-LAYOUT-01 MMIO-17 MMIO-LEG-05"""
     device = Echo(legacy=transport == "mmio-legacy", queues=(100,))
     driver, _ = attach(device, EchoDriver)
     driver.open()
@@ -278,8 +280,8 @@ def test_queue_of_one_works(transport):
         assert vq.wait(vq.add([b"x"], [])) == 0
 
 
+@pytest.mark.clauses("MMIO-03")
 def test_missing_queue_is_enodev():
-    """MMIO-03"""
     vq, _ = rig()
     with pytest.raises(OSError) as info:
         vq.device.queue(5)

@@ -77,16 +77,16 @@ class Rig:
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 256, 32768])
+@pytest.mark.clauses("SPLIT-LAYOUT-02")
 def test_layout_aligns_the_parts(size):
-    """SPLIT-LAYOUT-02"""
     avail, used, total = ring.layout(size, 4)
     assert avail == 16 * size and used % 4 == 0 and used >= avail + 6 + 2 * size
     assert total >= used + 6 + 8 * size
 
 
 @pytest.mark.parametrize("size", [1, 2, 8, 128, 256, 1024])
+@pytest.mark.clauses("SPLIT-LEGLAYOUT-02", "SPLIT-LEGLAYOUT-03")
 def test_legacy_layout_follows_the_formula(size):
-    """SPLIT-LEGLAYOUT-02 SPLIT-LEGLAYOUT-03"""
 
     def up(n):
         return -(-n // 4096) * 4096
@@ -134,8 +134,8 @@ def test_indirect_entries_link_to_the_next():
     assert entries == [(0x1_0000_0000, 16, 1, 1), (0x1_0000_0001, 17, 3, 2), (0x1_0000_0002, 18, 2, 0)]
 
 
+@pytest.mark.clauses("SPLIT-SUPPLY-01", "SPLIT-SUPPLY-02", "SPLIT-SUPPLY-03", "SPLIT-AVAIL-01")
 def test_nothing_is_visible_before_publish_and_all_of_it_after():
-    """SPLIT-SUPPLY-01 SPLIT-SUPPLY-02 SPLIT-SUPPLY-03 SPLIT-AVAIL-01"""
     rig = Rig(8)
     heads = [rig.put() for _ in range(3)]
     assert rig.u16(rig.avail + 2) == 0
@@ -144,8 +144,8 @@ def test_nothing_is_visible_before_publish_and_all_of_it_after():
     assert [rig.u16(rig.avail + 4 + 2 * i) for i in range(3)] == heads
 
 
+@pytest.mark.clauses("SPLIT-SUPPLY-04", "SPLIT-SUPPLY-05", "GEN-RSVD-08")
 def test_publish_fences_before_and_after_the_index():
-    """SPLIT-SUPPLY-04 SPLIT-SUPPLY-05 GEN-RSVD-08"""
     rig = Rig(8)
     rig.put()
     seen = []
@@ -174,8 +174,8 @@ def test_publish_without_anything_new_never_notifies():
     assert rig.publish() == 0
 
 
+@pytest.mark.clauses("SPLIT-ANOTIF-02", "SPLIT-ANOTIF-03", "SPLIT-ANOTIF-04")
 def test_used_flags_suppress_the_notification():
-    """SPLIT-ANOTIF-02 SPLIT-ANOTIF-03 SPLIT-ANOTIF-04"""
     rig = Rig(8)
     rig.set_event(77)  # not consulted without EVENT_IDX
     memory.view(rig.used, 2)[:] = b"\1\0"
@@ -190,8 +190,8 @@ def test_used_flags_suppress_the_notification():
 @pytest.mark.parametrize("start", [0, 1, 100, 65530, 65534, 65535])
 @pytest.mark.parametrize("batch", [1, 2, 8])
 @pytest.mark.parametrize("ahead", [-1, 0, 1, 7, 8])
+@pytest.mark.clauses("SPLIT-ANOTIF-05", "SPLIT-ANOTIF-06", "SPLIT-ANOTIF-07")
 def test_event_idx_notifies_exactly_when_the_event_is_crossed(flags, start, batch, ahead):
-    """SPLIT-ANOTIF-05 SPLIT-ANOTIF-06 SPLIT-ANOTIF-07"""
     rig = Rig(16, EVENT_IDX)
     rig.warp(start)
     memory.view(rig.used, 2)[:] = flags
@@ -201,8 +201,8 @@ def test_event_idx_notifies_exactly_when_the_event_is_crossed(flags, start, batc
     assert rig.publish() == (1 if 0 <= ahead < batch else 0)
 
 
+@pytest.mark.clauses("SPLIT-AVAIL-01", "SPLIT-AVAIL-02")
 def test_index_wraps_at_65536():
-    """SPLIT-AVAIL-01 SPLIT-AVAIL-02"""
     rig = Rig(4, EVENT_IDX)
     rig.warp(65534)
     for i in range(6):
@@ -256,8 +256,8 @@ def test_reap_fences_between_index_and_element():
 
 
 @pytest.mark.parametrize("flags", [0, EVENT_IDX])
+@pytest.mark.clauses("SPLIT-USED-01")
 def test_reap_never_writes_the_used_ring(flags):
-    """SPLIT-USED-01"""
     rig = Rig(4, flags)
     head = rig.put(writable=4)
     rig.publish()
@@ -311,8 +311,8 @@ def test_reap_refuses_what_the_device_made_up(lie):
     assert (rig.word(16), rig.word(17)) == expected
 
 
+@pytest.mark.clauses("SPLIT-USED-02", "BLK-LEG-04")
 def test_legacy_used_length_is_not_trusted():
-    """SPLIT-USED-02 BLK-LEG-04"""
     rig = Rig(4, LEGACY)
     head = rig.put(writable=8)
     rig.publish()
@@ -321,8 +321,8 @@ def test_legacy_used_length_is_not_trusted():
     assert ring.first(rig.st) == head
 
 
+@pytest.mark.clauses("SPLIT-UNOTIF-01", "SPLIT-UNOTIF-02", "SPLIT-RECV-01", "SPLIT-RECV-02")
 def test_interrupts_are_asked_for_by_flags():
-    """SPLIT-UNOTIF-01 SPLIT-UNOTIF-02 SPLIT-RECV-01 SPLIT-RECV-02"""
     rig = Rig(4)
     assert ring.listen(rig.st, 0, riscv.fence) == 0
     assert rig.u16(rig.avail) == 1
@@ -334,8 +334,8 @@ def test_interrupts_are_asked_for_by_flags():
 
 
 @pytest.mark.parametrize("start", [0, 65535])
+@pytest.mark.clauses("SPLIT-UNOTIF-03", "SPLIT-UNOTIF-04")
 def test_interrupts_are_asked_for_by_used_event(start):
-    """SPLIT-UNOTIF-03 SPLIT-UNOTIF-04"""
     rig = Rig(4, EVENT_IDX)
     rig.warp(start)
     used_event = rig.avail + 4 + 2 * 4

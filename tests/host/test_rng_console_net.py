@@ -82,8 +82,8 @@ def test_rng_fills_the_buffer(attach):
     assert device.read(0) == b""
 
 
+@pytest.mark.clauses("RNG-02")
 def test_rng_uses_exactly_what_the_used_length_reports(attach):
-    """RNG-02"""
     device, model = attach(rng.RNG, FakeRNG)
     model.most = 5
     data = device.read(23)
@@ -325,8 +325,9 @@ def test_console_poll(attach):
     assert port.ioctl(3, select.POLLIN) == select.POLLNVAL
 
 
+@pytest.mark.clauses("CON-LEG-01")
 def test_console_size_and_resize(attach, legacy):
-    """CON-LEG-01: fields are guest-endian, which on this machine is little-endian too."""
+    """Fields are guest-endian, which on this machine is little-endian too."""
     device, model = attach(console.Console, FakeConsole, features=mask(0), size=(132, 43))
     assert device.size == (132, 43)
     assert "132x43" in repr(device)
@@ -465,8 +466,8 @@ def frame(n, size=60):
     return bytes.fromhex("525400123456525400abcdef0800") + bytes([n & 0xFF]) * (size - 14)
 
 
+@pytest.mark.clauses("NET-TX-03", "NET-TX-04", "NET-TX-05", "NET-TX-33", "NET-TX-47")
 def test_net_sends_and_receives(attach):
-    """NET-TX-03 NET-TX-04 NET-TX-05 NET-TX-33 NET-TX-47"""
     device, model = attach(net.Net, FakeNet)
     assert device.recv() is None
     assert device.recv(timeout_ms=5) is None
@@ -493,21 +494,21 @@ def test_net_header_fits_the_negotiated_framing(attach, legacy, ring):
     assert model.frames == [frame(i) for i in range(100)]
 
 
+@pytest.mark.clauses("NET-CFG-02", "NET-CFG-03", "GEN-LEGCFG-02")
 def test_net_mac_is_the_configured_one(attach):
-    """NET-CFG-02 NET-CFG-03 GEN-LEGCFG-02"""
     device, model = attach(net.Net, FakeNet)
     assert device.has(5) and device.mac == FakeNet.MAC == device.config("mac")
     assert "52:54:00:12:34:56" in repr(device)
 
 
+@pytest.mark.clauses("NET-CFG-04")
 def test_net_without_mac_invents_a_local_one(attach):
-    """NET-CFG-04"""
     device, _ = attach(net.Net, FakeNet, features=0)
     assert len(device.mac) == 6 and device.mac[0] & 3 == 2
 
 
+@pytest.mark.clauses("NET-CFG-06")
 def test_net_link_state(attach):
-    """NET-CFG-06"""
     device, model = attach(net.Net, FakeNet)
     assert device.isconnected()
     model.change_config(b"\0\0", 6)
@@ -515,15 +516,15 @@ def test_net_link_state(attach):
     assert " down" in repr(device)
 
 
+@pytest.mark.clauses("NET-CFG-05")
 def test_net_without_status_the_link_is_up(attach):
-    """NET-CFG-05"""
     device, _ = attach(net.Net, FakeNet, features=mask(5), status=0)
     assert device.isconnected()
 
 
 @pytest.mark.parametrize("mtu", [68, 1500, 9000])
+@pytest.mark.clauses("NET-CFG-07", "NET-CFG-08", "NET-CFG-09")
 def test_net_mtu_bounds_what_is_sent_and_received(attach, mtu):
-    """NET-CFG-07 NET-CFG-08 NET-CFG-09"""
     device, model = attach(net.Net, FakeNet, features=mask(3, 5), mtu=mtu)
     assert device.mtu == mtu == device.config("mtu")
     device.send(frame(1, mtu + 14))
@@ -544,8 +545,8 @@ def test_net_without_mtu_takes_a_vlan_tag(attach):
         device.config("ssid")
 
 
+@pytest.mark.clauses("NET-FEAT-01")
 def test_net_refuses_offloads_it_does_not_have(attach):
-    """NET-FEAT-01"""
     device, _ = attach(net.Net, FakeNet, features=mask(0, 1, 5, 7, 10, 11, 15, 16, 17, 18, 22))
     assert device.features & 0xFFFFFF == mask(5, 16)
 
@@ -568,8 +569,8 @@ def test_net_send_does_not_wait_for_the_device(attach):
     assert [f[20] for f in model.frames] == list(range(32)) + [9]
 
 
+@pytest.mark.clauses("NET-INIT-01")
 def test_net_holds_as_many_frames_as_it_posted_buffers(attach):
-    """NET-INIT-01"""
     device, model = attach(net.Net, FakeNet)
     model.queues[0].fetch()
     assert len(model.queues[0].held) == 32
@@ -596,8 +597,8 @@ def test_net_frame_longer_than_the_callers_buffer_stays(attach):
     assert device.recv() == frame(1, 100)
 
 
+@pytest.mark.clauses("NET-RX-07", "NET-RX-10", "NET-RX-12")
 def test_net_unknown_header_flags_do_not_matter(attach, legacy):
-    """NET-RX-07 NET-RX-10 NET-RX-12"""
     device, model = attach(net.Net, FakeNet)
     model.deliver(frame(1), header=b"\xf8\0" + b"\xff" * 8 + (b"" if legacy else b"\1\0"))
     assert device.recv() == frame(1)

@@ -66,8 +66,8 @@ def test_devices_are_listed_in_the_order_of_the_options(guest):
     assert text == [f"<blk{i} mmio@{0x10008000 - 0x1000 * i:x} closed>" for i in range(5)]
 
 
+@pytest.mark.clauses("GEN-INIT-07", "GEN-RSVD-01", "SPLIT-INDIR-01")
 def test_open_negotiates_what_was_asked_for(guest, machine):
-    """GEN-INIT-07 GEN-RSVD-01 SPLIT-INDIR-01"""
     guest.exec("import virtio\nd = virtio.open(0)")
     plain = "indirect_desc=off" in machine["disks"][0]["properties"]
     assert guest.eval("(d.vq.indirect, d.vq.event_idx)") == (not plain, not plain)
@@ -115,8 +115,8 @@ def test_submitted_requests_are_in_flight_together(disk):
     assert disk.eval("[bytes(b[:4]) for s, b in rs]") == [struct.pack("<I", i) for i in range(64)]
 
 
+@pytest.mark.clauses("BLK-04", "BLK-17", "BLK-18")
 def test_write_reaches_the_image(disk):
-    """BLK-04 BLK-17 BLK-18"""
     disk.exec(
         """
 d.write(2000, bytes(range(256)) * 4)
@@ -133,13 +133,14 @@ d.flush()
     assert disk.eval("bytes(b)") == bytes(range(256)) * 2
 
 
+@pytest.mark.clauses("BLK-21")
 def test_serial_number(disk):
-    """BLK-21: 20 characters at most."""
+    """20 characters at most."""
     assert disk.eval("d.id()") == "plain-disk-0123456789"[:20]
 
 
+@pytest.mark.clauses("BLK-20", "BLK-22", "BLK-24", "BLK-27")
 def test_discard_and_write_zeroes_reach_the_image(disk):
-    """BLK-20 BLK-22 BLK-24 BLK-27"""
     disk.exec("d.discard(4096, 1024)\nd.write_zeroes(6000, 77)\nd.write_zeroes(6144, 64, True)\nd.flush()")
     image = PATHS[0].read_bytes()
     for first, count in ((4096, 1024), (6000, 77), (6144, 64)):
@@ -147,8 +148,8 @@ def test_discard_and_write_zeroes_reach_the_image(disk):
     assert image[6077 * 512 : 6078 * 512] == sector(6077)
 
 
+@pytest.mark.clauses("BLK-16")
 def test_read_only_disk(guest):
-    """BLK-16"""
     guest.exec("import virtio\nd = virtio.open('blk1')\nb = bytearray(512)\nd.read(5, b)")
     assert guest.eval("bytes(b)") == sector(5)
     assert guest.eval("d.readonly") is True
@@ -165,8 +166,8 @@ def test_blocks_of_4096_bytes(guest):
     assert guest.eval("bytes(c)") == sector(23)[506:] + sector(24)[:94]
 
 
+@pytest.mark.clauses("BLK-13")
 def test_io_error_in_the_middle(guest):
-    """BLK-13"""
     guest.exec("import virtio\nd = virtio.open('blk3')\nb = bytearray(8192)\nd.read(0, b)")
     assert raises(guest, "d.read(96, b)") == "OSError: [Errno 5] EIO: blk3: read sector 96+16: IOERR"
     # QEMU merges neighbours into one host request, so more than sector 100 may fail
@@ -175,16 +176,17 @@ def test_io_error_in_the_middle(guest):
     assert guest.eval("bytes(b[:512])") == sector(200)
 
 
+@pytest.mark.clauses("BLK-15", "BLK-19")
 def test_bad_arguments_never_reach_the_device(disk):
-    """BLK-15 BLK-19: QEMU would log or fail them."""
+    """QEMU would log or fail them."""
     for call in ("d.read(0, bytearray(100))", f"d.read({SECTORS}, bytearray(512))", "d.read(-1, bytearray(512))"):
         assert "ValueError" in raises(disk, call)
     assert "TypeError" in raises(disk, "d.read(0, bytes(512))")
     assert disk.eval("d.vq._word(9)") == 0
 
 
+@pytest.mark.clauses("BLK-14", "GEN-CFG-02", "GEN-LEGCFG-02")
 def test_resize_is_seen(disk):
-    """BLK-14 GEN-CFG-02 GEN-LEGCFG-02"""
     try:
         disk.qmp("block_resize", device="disk0", size=12 * MIB)
         assert disk.eval("(d.poll_config(), d.capacity_sectors)") == (True, 12 * MIB // 512)
@@ -251,8 +253,8 @@ def test_ctrl_c_interrupts_reads_and_the_disk_goes_on(disk):
     assert disk.eval("d.vq.in_flight") == 0
 
 
+@pytest.mark.clauses("MMIO-37", "MMIO-38", "MMIO-39", "SPLIT-UNOTIF-02", "SPLIT-UNOTIF-04")
 def test_interrupts_finish_requests_without_polling(disk):
-    """MMIO-37 MMIO-38 MMIO-39 SPLIT-UNOTIF-02 SPLIT-UNOTIF-04"""
     disk.exec(
         """
 import time
@@ -277,8 +279,9 @@ while any(blkring.left(d.engine.bk, q.tag) for q in qs) and time.ticks_diff(end,
     assert disk.eval("seen") == []
 
 
+@pytest.mark.clauses("GEN-STATUS-04", "GEN-OPER-02")
 def test_looping_chain_needs_a_reset(guest, machine):
-    """GEN-STATUS-04 GEN-OPER-02: QEMU gives the device up, and tells modern drivers; close and open mend it."""
+    """QEMU gives the device up, and tells modern drivers; close and open mend it."""
     guest.allow = (*guest.allow, "Looped descriptor", "looped")
     guest.exec(
         """
@@ -315,8 +318,8 @@ def slow(new_guest, tmp_path):
     return guest
 
 
+@pytest.mark.clauses("GEN-CLEANUP-01")
 def test_slow_device_times_out_and_recovers(slow):
-    """GEN-CLEANUP-01"""
     error = raises(slow, "for _ in range(8): d.read(0, bytearray(512), timeout_ms=50)")
     assert error == "OSError: [Errno 110] ETIMEDOUT: blk0: read sector 0: no answer in 50 ms"
     assert slow.eval("d.vq.in_flight") > 0
@@ -324,8 +327,9 @@ def test_slow_device_times_out_and_recovers(slow):
     assert slow.eval("bytes(b)") == sector(5)
 
 
+@pytest.mark.clauses("GEN-CLEANUP-02")
 def test_soft_reset_with_requests_in_flight(slow):
-    """GEN-CLEANUP-02: the device is reset before its buffers become free memory."""
+    """The device is reset before its buffers become free memory."""
     slow.exec("bs = [bytearray(512) for _ in range(16)]\nqs = [d.submit('r', i, b) for i, b in enumerate(bs)]")
     slow.soft_reset()
     slow.exec("import gc\nx = [bytearray(512) for _ in range(5000)]\nimport time\ntime.sleep(2)")
@@ -334,8 +338,9 @@ def test_soft_reset_with_requests_in_flight(slow):
     assert slow.eval("bytes(b)") == sector(5)
 
 
+@pytest.mark.clauses("GEN-RSVD-03", "GEN-RSVD-05")
 def test_platform_features_are_accepted(new_guest, tmp_path):
-    """GEN-RSVD-03 GEN-RSVD-05: QEMU refuses drivers that leave ACCESS_PLATFORM out."""
+    """QEMU refuses drivers that leave ACCESS_PLATFORM out."""
     path = tmp_path / "disk.img"
     path.write_bytes(b"".join(sector(i) for i in range(64)))
     guest = new_guest(smp=1, mem="128M", disks=[{"file": path, "properties": "iommu_platform=on"}])

@@ -106,8 +106,8 @@ def console(guest, line):
 # A stream
 
 
+@pytest.mark.clauses("CON-01", "CON-02")
 def test_bytes_go_both_ways(console, line):
-    """CON-01 CON-02"""
     assert console.eval("p.write(b'hello')") == 5
     assert line.read(5) == b"hello"
     assert console.eval("(p.read(), p.readline(), p.readinto(bytearray(5)))") == (None, None, None)

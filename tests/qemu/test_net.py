@@ -77,8 +77,8 @@ def incoming(n, size=60):
     return data[6:12] + data[:6] + data[12:]
 
 
+@pytest.mark.clauses("NET-CFG-03", "NET-CFG-06", "NET-CFG-07")
 def test_card_tells_mac_mtu_and_link(card):
-    """NET-CFG-03 NET-CFG-06 NET-CFG-07"""
     assert card.eval("(d.mac, d.mtu, d.isconnected())") == (GUEST_MAC, 1400, True)
     assert "52:54:00:00:00:01 mtu 1400 up" in card.exec("print(d)")
 
@@ -151,8 +151,8 @@ def test_ctrl_c_stops_waiting_and_the_card_works_on(card, wire):
     assert card.eval("d.recv(5000)") == incoming(1)
 
 
+@pytest.mark.clauses("NET-CFG-09")
 def test_too_long_or_short_frames_are_refused(card):
-    """NET-CFG-09"""
     code = "try:\n    d.send(bytes(%d))\nexcept ValueError as e:\n    print(e)"
     for size in (0, 13, 1415):
         assert card.exec(code % size) == f"net0: a frame of {size} bytes, 14 to 1414 fit\n"

@@ -19,8 +19,8 @@ def uneven(data):
 """
 
 
+@pytest.mark.clauses("RNG-01", "RNG-02")
 def test_reads_of_any_length(guest):
-    """RNG-01 RNG-02"""
     guest.exec(UNEVEN + "import virtio\nd = virtio.open('rng0')")
     for size in (0, 1, 7, 4096, 4097):
         assert guest.eval(f"len(d.read({size}))") == size
