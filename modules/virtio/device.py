@@ -2,7 +2,6 @@
 
 import errno
 
-import riscv
 from micropython import const
 
 from . import transport as _t
@@ -274,31 +273,27 @@ class Device:
         """Driver: take what is used. Called by the scheduler, between two bytecodes; must not block."""
 
     def interrupts(self, on):
-        """Let the device interrupt (on_interrupt, config_changed), or stop it; needs a source."""
-        source = self.transport.source
-        if not source or on == self._irq_on:
+        """Let the device interrupt (on_interrupt, config_changed), or stop it.
+
+        OSError(ENODEV): no interrupt reaches us from there; polling works without.
+        """
+        if on == self._irq_on:
             return
         if on:
-            riscv.irq(source, self._irq_bound)  # raises without a PLIC: then nothing has changed
+            self.transport.connect(self._irq_bound)
         self._irq_on = on
         for queue in self.queues.values():
             queue.listen(on)
         if not on:
-            riscv.irq(source, None)
+            self.transport.disconnect()
 
-    def _irq(self, source):
-        """Read the cause, handle it, acknowledge it, look once more, complete (4.2.3.4)."""
-        transport = self.transport
-        try:
-            bits = transport.isr()
-            if bits & 2:
-                self._changed()
+    def _irq(self, bits, index):
+        """What the transport calls: 1 buffers were used, 2 the configuration changed; True: it was work."""
+        if bits & 2:
+            self._changed()
+        if bits & 1:
             self.on_interrupt()
-            if bits:
-                transport.ack(bits)
-            self.on_interrupt()
-        finally:
-            riscv.irq_complete(source)
+        return True
 
     # -- for people ------------------------------------------------------------------------
 
@@ -306,7 +301,7 @@ class Device:
         """Print status, features, configuration and queues."""
         transport = self.transport
         print(repr(self))
-        print("  %r, vendor %#x, interrupt %d" % (transport, transport.vendor_id, transport.source))
+        print("  %r, vendor %#x, interrupt %s" % (transport, transport.vendor_id, transport.interrupt_text()))
         print("  status     %s" % _t.status_names(transport.status()))
         if self.is_open:
             print("  offered    %s" % _t.feature_names(self.offered, self.FEATURE_NAMES))

@@ -65,6 +65,8 @@ class MMIO:
         self.legacy = version == 1
         self.device_id = device_id
         self._source = source
+        self._handler = None
+        self._interrupt_bound = self._interrupt
         self.config_size = size - _CONFIG
         self.queue_align = _PAGE if self.legacy else 4
         if self.legacy:
@@ -173,6 +175,46 @@ class MMIO:
 
     def ack(self, bits):
         mem32[self.base + _INTERRUPT_ACK] = bits & 3
+
+    def connect(self, handler):
+        """Call handler(bits, None) by interrupt. OSError(ENODEV): no route, or no controller."""
+        import irq  # not before somebody wants it: a boot does not
+
+        self._handler = handler
+        try:
+            irq.connect(self.source, self._interrupt_bound)
+        except OSError as er:
+            self._handler = None
+            raise OSError(er.errno, "%s: no interrupt" % self.name)
+
+    def disconnect(self):
+        """No more calls."""
+        if self._handler is not None:
+            import irq
+
+            irq.disconnect(self.source, self._interrupt_bound)
+            self._handler = None
+
+    def interrupt_text(self):
+        return "PLIC %d" % self.source if self.source else "none"
+
+    def _interrupt(self, source):
+        """Read the cause, let it be handled, acknowledge it, look once more (4.2.3.4).
+
+        The last is for what was used after the first look and before the acknowledgement, which
+        takes both down.
+        """
+        handler = self._handler
+        bits = mem32[self.base + _INTERRUPT_STATUS] & 3
+        if not bits or handler is None:
+            return False
+        try:
+            worked = handler(bits, None)
+        finally:
+            mem32[self.base + _INTERRUPT_ACK] = bits
+        if bits & 1 and self._handler is not None and handler(1, None):
+            worked = True
+        return worked
 
     # -- configuration space --------------------------------------------------------
 

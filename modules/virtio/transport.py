@@ -7,7 +7,6 @@ A transport is an object with
     name            text that tells where it is: "mmio@10008000"
     device_id       virtio device id; vendor_id likewise; both read at discovery
     legacy          True for the legacy interface
-    source          PLIC interrupt number, 0 without one
     features        device-independent bits that work over this transport (allow-list)
     queue_align     alignment of the used ring inside the queue block: 4, legacy 4096
     status() / set_status(bits) / reset()      reset() returns only after status reads 0
@@ -18,6 +17,9 @@ A transport is an object with
     queue_stop(index)
     notify_register(index) -> (address, value, width 2 or 4): the write that notifies the queue
     isr() -> 1 used buffers | 2 configuration  /  ack(bits) when they were handled
+    connect(handler) / disconnect()     handler(bits, queue index or None) is called by the scheduler, bits as
+                    of isr(), None: any queue; True: it found work. OSError(ENODEV): no interrupt comes from there
+    interrupt_text()    'PLIC 8', 'MSI-X 3 vectors', 'none': for people
     config(off, width) / set_config(off, width, value)      width 1, 2 or 4 as the field has it
     generation() -> int, None where there is no counter
     config_size     bytes of configuration space that can be reached

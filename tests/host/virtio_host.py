@@ -1,5 +1,6 @@
 """What the virtio tests share: the stand-ins installed, a fresh memory, a driver on a strict device."""
 
+import irq
 import riscv
 from fake_blk import FakeBlk
 from fake_device import FakeMMIO, mask
@@ -17,6 +18,7 @@ def fresh():
     """Forget all pinned memory, registers and recordings."""
     memory.reset()
     riscv.reset()
+    irq._lines.clear()
 
 
 def attach(device, cls, base=BASE, name=None, source=0):

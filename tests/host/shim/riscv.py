@@ -7,6 +7,7 @@ from .memory import memory
 fences = [0]  # how many fences were executed
 quiesce = {}  # addr -> width, the table of device status registers
 irqs = {}  # source -> callback
+messages = {}  # number -> (address, data) of the messages that are taken
 completed = []  # sources passed to irq_complete
 blob = b""  # what fdt() answers
 
@@ -15,6 +16,7 @@ def reset():
     fences[0] = 0
     quiesce.clear()
     irqs.clear()
+    messages.clear()
     del completed[:]
 
 
@@ -57,3 +59,19 @@ def irq(source, callback):
 
 def irq_complete(source):
     completed.append(source)
+
+
+def msi_alloc():
+    number = next(n for n in range(97, 256) if n not in messages)
+    messages[number] = (0x2400_0000, number)
+    return number, *messages[number]
+
+
+def msi_free(number):
+    del messages[number]
+
+
+def interrupt(source):
+    """Not the firmware's: what the scheduler does when the source interrupts."""
+    if source in irqs:
+        irqs[source](source)
