@@ -15,9 +15,10 @@ def install():
 
     for module in (machine, micropython, riscv, uctypes):
         sys.modules[module.__name__.rsplit(".", 1)[1]] = module
-    for name in ("ptr8", "ptr16", "ptr32", "ptr", "uint"):
+    for name in ("ptr8", "ptr16", "ptr32", "ptr64", "ptr", "uint"):
         setattr(builtins, name, getattr(micropython, name))
     builtins.const = micropython.const
+    builtins.riscv_fence = riscv.fence
     _install_time()
     if MODULES not in sys.path:
         sys.path.insert(0, MODULES)

@@ -2,9 +2,14 @@
 
 import bisect
 import ctypes
+import struct
 
 _BASE = 0x8020_0000  # where the first pinned buffer appears
-_GAP = 64  # unmapped bytes between two buffers, so that an overrun is caught
+_GAP = 64  # unmapped bytes between two buffers at least, so that an overrun is caught
+_PAGE = 12  # bits
+_UNPACK = {n: struct.Struct("<" + c).unpack_from for n, c in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
+_PACK = {n: struct.Struct("<" + c).pack_into for n, c in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
+_ONES = {n: (1 << 8 * n) - 1 for n in (1, 2, 4, 8)}
 
 
 class MemoryFault(Exception):
@@ -12,18 +17,23 @@ class MemoryFault(Exception):
 
 
 class Memory:
-    """Maps buffers of this process to made-up physical addresses, and registers to handlers."""
+    """Maps buffers of this process to made-up physical addresses, and registers to handlers.
+
+    Every buffer has pages of its own and begins somewhere in the first: what a driver aligns, it
+    aligns itself. A watch is called with (addr, width), before a driver's read or after its write.
+    """
 
     def __init__(self):
         self.reset()
 
     def reset(self):
-        self._starts = []  # sorted fake addresses of the segments
-        self._segments = []  # (fake start, fake end, memoryview) beside _starts
+        self._pages = {}  # page number -> (fake start, fake end, memoryview)
         self._real = []  # sorted (real start, real end, fake start)
         self._next = _BASE
+        self._pins = 0
         self._mmio = []  # (start, end, handler)
-        self.watches = []  # (addr, callback): called before a driver reads from addr
+        self._reads = {}  # page number -> [(start, end, callback)]
+        self._writes = {}
 
     # -- buffers ---------------------------------------------------------------
 
@@ -58,10 +68,13 @@ class Memory:
         start = real
         if whole is not view:
             start = self._real_address(whole)
-        fake = self._next + ((start - self._next) & 15)
-        self._next = fake + whole.nbytes + _GAP
-        self._starts.append(fake)
-        self._segments.append((fake, fake + whole.nbytes, whole.cast("B")))
+        self._pins += 1
+        fake = self._next + 16 * (self._pins * 37 % 251)
+        end = fake + whole.nbytes
+        segment = (fake, end, whole.cast("B"))
+        for page in range(fake >> _PAGE, (end - 1 >> _PAGE) + 1):
+            self._pages[page] = segment
+        self._next = ((end + _GAP >> _PAGE) + 1) << _PAGE
         bisect.insort(self._real, (start, start + whole.nbytes, fake))
         return fake + real - start
 
@@ -74,14 +87,14 @@ class Memory:
 
     def view(self, addr, size):
         """Memoryview over size bytes at addr: what a device may touch."""
-        i = bisect.bisect_right(self._starts, addr) - 1
-        if i >= 0:
-            start, end, view = self._segments[i]
-            if addr + size <= end:
+        segment = self._pages.get(addr >> _PAGE)
+        if segment is not None:
+            start, end, view = segment
+            if start <= addr and addr + size <= end:
                 return view[addr - start : addr - start + size]
         raise MemoryFault("no memory at %#x+%#x" % (addr, size))
 
-    # -- registers -------------------------------------------------------------
+    # -- registers and watches -------------------------------------------------
 
     def map(self, start, size, handler):
         """Give [start, start+size) to handler.read(off, width) and handler.write(off, width, v)."""
@@ -90,26 +103,77 @@ class Memory:
     def unmap(self, handler):
         self._mmio = [m for m in self._mmio if m[2] is not handler]
 
+    def on_read(self, start, size, callback):
+        """Call callback(addr, width) before a driver reads anything in [start, start+size)."""
+        self._watch(self._reads, start, size, callback)
+
+    def on_write(self, start, size, callback):
+        """Call callback(addr, width) after a driver wrote anything in [start, start+size)."""
+        self._watch(self._writes, start, size, callback)
+
+    @staticmethod
+    def _watch(table, start, size, callback):
+        for page in range(start >> _PAGE, (start + size - 1 >> _PAGE) + 1):
+            table.setdefault(page, []).append((start, start + size, callback))
+
+    def unwatch(self, *callbacks):
+        for table in (self._reads, self._writes):
+            for page in list(table):
+                table[page] = [w for w in table[page] if w[2] not in callbacks]
+                if not table[page]:
+                    del table[page]
+
+    # -- what a driver does ----------------------------------------------------
+
     def read(self, addr, width):
+        page = addr >> _PAGE
+        if page in self._reads:
+            for start, end, callback in self._reads[page]:
+                if addr < end and start < addr + width:
+                    callback(addr, width)
+        segment = self._pages.get(page)
+        if segment is None:
+            return self._read_register(addr, width)
+        start, end, view = segment
         if addr % width:
             raise MemoryFault("misaligned read of %d at %#x" % (width, addr))
-        for where, callback in self.watches:
-            if where == addr:
-                callback()
+        if addr < start or addr + width > end:
+            raise MemoryFault("no memory at %#x+%#x" % (addr, width))
+        return _UNPACK[width](view, addr - start)[0]
+
+    def write(self, addr, width, value):
+        page = addr >> _PAGE
+        segment = self._pages.get(page)
+        if segment is None:
+            self._write_register(addr, width, value)
+            return
+        start, end, view = segment
+        if addr % width:
+            raise MemoryFault("misaligned write of %d at %#x" % (width, addr))
+        if addr < start or addr + width > end:
+            raise MemoryFault("no memory at %#x+%#x" % (addr, width))
+        _PACK[width](view, addr - start, value & _ONES[width])
+        if page in self._writes:
+            for start, end, callback in self._writes[page]:
+                if addr < end and start < addr + width:
+                    callback(addr, width)
+
+    def _read_register(self, addr, width):
+        if addr % width:
+            raise MemoryFault("misaligned read of %d at %#x" % (width, addr))
         for start, end, handler in self._mmio:
             if start <= addr < end:
                 return handler.read(addr - start, width)
-        return int.from_bytes(self.view(addr, width), "little")
+        raise MemoryFault("no memory at %#x+%#x" % (addr, width))
 
-    def write(self, addr, width, value):
+    def _write_register(self, addr, width, value):
         if addr % width:
             raise MemoryFault("misaligned write of %d at %#x" % (width, addr))
-        value &= (1 << 8 * width) - 1
         for start, end, handler in self._mmio:
             if start <= addr < end:
-                handler.write(addr - start, width, value)
+                handler.write(addr - start, width, value & _ONES[width])
                 return
-        self.view(addr, width)[:] = value.to_bytes(width, "little")
+        raise MemoryFault("no memory at %#x+%#x" % (addr, width))
 
 
 class _PyBuffer(ctypes.Structure):

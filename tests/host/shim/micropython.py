@@ -69,6 +69,10 @@ class ptr32(_Pointer):
     WIDTH = 4
 
 
+class ptr64(_Pointer):
+    WIDTH = 8
+
+
 ptr = ptr8
 
 
