@@ -2,6 +2,8 @@
 
 import errno
 
+from micropython import const
+
 from . import mmio
 
 # Device id -> (module in this package, class), imported when such a device is first asked for.
@@ -32,6 +34,8 @@ _TYPES = {
     41: "gpio",
 }
 
+_VENDOR = const(0x1AF4)  # of virtio devices on PCI
+
 _registered = {}  # device id -> driver class given at run time
 _slots = None  # [transport, name, Device or None], in device order
 
@@ -39,32 +43,50 @@ _slots = None  # [transport, name, Device or None], in device order
 def scan(tree=None):
     """Find the transports; keeps devices that are known already. tree: an fdt.FDT, default the system's.
 
-    The order is that of QEMU's -device options: its highest slot takes the first of them.
+    The order is that of QEMU's -device options: of virtio-mmio its highest slot takes the first
+    of them. PCI devices follow, by bus, slot and function.
     """
     global _slots
     if tree is None:
         import fdt
 
         tree = fdt.system()
-    known = {slot[0].base: slot for slot in _slots or ()}
-    bases = []
-    for node in tree.compatible("virtio,mmio"):
-        if node.enabled:
-            base, size = node.reg(0)
-            bases.append((base, size, _source_of(node)))
-    bases.sort(key=lambda item: -item[0])
+    known = {slot[0].name: slot for slot in _slots or ()}
     slots = []
-    for base, size, source in bases:
-        transport = mmio.find(base, size, source)
-        if transport is None:
-            continue
-        slot = known.get(base)
+    for transport in _mmio(tree) + _pci(tree):
+        slot = known.get(transport.name)
         if slot is None or slot[0].device_id != transport.device_id:
             slot = [transport, "", None]
         slots.append(slot)
     _slots = slots
     _name()
     return slots
+
+
+def _mmio(tree):
+    """The transports on virtio-mmio, the highest address first."""
+    bases = []
+    for node in tree.compatible("virtio,mmio"):
+        if node.enabled:
+            base, size = node.reg(0)
+            bases.append((base, size, _source_of(node)))
+    bases.sort(key=lambda item: -item[0])
+    found = [mmio.find(base, size, source) for base, size, source in bases]
+    return [transport for transport in found if transport is not None]
+
+
+def _pci(tree):
+    """The transports on PCI."""
+    import pci
+
+    found = []
+    for host in pci.hosts(tree):
+        for function in host.functions:
+            if function.vendor == _VENDOR:
+                from . import pcifind
+
+                found.append(pcifind.find(function))
+    return [transport for transport in found if transport is not None]
 
 
 def _name():

@@ -39,8 +39,7 @@ class Tree:
         self.nodes = nodes
 
     def compatible(self, name):
-        assert name == "virtio,mmio"
-        return self.nodes
+        return self.nodes if name == "virtio,mmio" else ()
 
 
 def tree(*devices):

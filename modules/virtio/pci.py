@@ -1,0 +1,167 @@
+"""The PCI transport (4.1), modern interface: structures that capabilities point to."""
+
+import time
+
+import riscv
+from machine import mem8, mem16, mem32
+from micropython import const
+
+from . import transport as _t
+from .transport import DeviceError
+
+# Common configuration (4.1.4.3).
+_DEVICE_FEATURE_SELECT = const(0x00)
+_DEVICE_FEATURE = const(0x04)
+_DRIVER_FEATURE_SELECT = const(0x08)
+_DRIVER_FEATURE = const(0x0C)
+_CONFIG_MSIX_VECTOR = const(0x10)
+_DEVICE_STATUS = const(0x14)
+_CONFIG_GENERATION = const(0x15)
+_QUEUE_SELECT = const(0x16)
+_QUEUE_SIZE = const(0x18)
+_QUEUE_MSIX_VECTOR = const(0x1A)
+_QUEUE_ENABLE = const(0x1C)
+_QUEUE_NOTIFY_OFF = const(0x1E)
+_QUEUE_DESC = const(0x20)
+_QUEUE_DRIVER = const(0x28)
+_QUEUE_DEVICE = const(0x30)
+
+_RESET_MS = const(1000)
+
+
+class Region:
+    """A structure in a BAR that the CPU can reach."""
+
+    def __init__(self, addr, size):
+        self.addr = addr
+        self.size = size
+
+    def get(self, off, width):
+        mem = mem32 if width == 4 else mem8 if width == 1 else mem16
+        return mem[self.addr + off]
+
+    def put(self, off, width, value):
+        mem = mem32 if width == 4 else mem8 if width == 1 else mem16
+        mem[self.addr + off] = value
+
+
+class PCI:
+    """One virtio device on PCI, modern; see transport.py for the contract."""
+
+    legacy = False
+    queue_align = 4
+    source = 0
+    features = _t.INDIRECT_DESC | _t.EVENT_IDX | _t.VERSION_1 | _t.ACCESS_PLATFORM | _t.ORDER_PLATFORM
+
+    def __init__(self, function, device_id, structures):
+        """structures: a virtio.pcicap.Structures."""
+        self.function = function
+        self.device_id = device_id
+        self.vendor_id = function.vendor
+        self.structures = structures
+        self._common = structures.common
+        self._notify = structures.notify
+        self._isr = structures.isr
+        self._config = structures.device
+        self.config_size = self._config.size if self._config is not None else 0
+        self._armed = False
+
+    def __repr__(self):
+        return "<%s modern device %d>" % (self.name, self.device_id)
+
+    @property
+    def name(self):
+        return "pci@" + self.function.name
+
+    # -- status and features ----------------------------------------------------------------
+
+    def status(self):
+        return self._common.get(_DEVICE_STATUS, 1)
+
+    def set_status(self, bits):
+        self._common.put(_DEVICE_STATUS, 1, bits)
+
+    def reset(self):
+        """Reset and wait until the device says so (4.1.4.3.2); DeviceError after a second."""
+        self.set_status(0)
+        start = time.ticks_ms()
+        while self.status() != 0:
+            if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
+                raise DeviceError("%s: reset: status stays %#x" % (self.name, self.status()))
+
+    def read_features(self, words=2):
+        bits = 0
+        for i in range(words):
+            self._common.put(_DEVICE_FEATURE_SELECT, 4, i)
+            bits |= self._common.get(_DEVICE_FEATURE, 4) << (32 * i)
+        return bits
+
+    def write_features(self, bits):
+        for i in range(2 if bits >> 64 == 0 else 4):
+            self._common.put(_DRIVER_FEATURE_SELECT, 4, i)
+            self._common.put(_DRIVER_FEATURE, 4, bits >> (32 * i) & 0xFFFFFFFF)
+
+    # -- queues -------------------------------------------------------------------------------
+
+    def queue_max(self, index):
+        common = self._common
+        common.put(_QUEUE_SELECT, 2, index)
+        size = common.get(_QUEUE_SIZE, 2)
+        if size and common.get(_QUEUE_ENABLE, 2):
+            raise DeviceError("%s: queue %d is in use already" % (self.name, index))
+        return size
+
+    def queue_setup(self, index, size, desc, avail, used):
+        """Give a queue its memory, zeroed by the caller, and make it live."""
+        common = self._common
+        if self.queue_max(index) != size:
+            common.put(_QUEUE_SIZE, 2, size)
+        for field, addr in ((_QUEUE_DESC, desc), (_QUEUE_DRIVER, avail), (_QUEUE_DEVICE, used)):
+            common.put(field, 4, addr & 0xFFFFFFFF)
+            common.put(field + 4, 4, addr >> 32)
+        common.put(_QUEUE_ENABLE, 2, 1)
+
+    def notify_register(self, index):
+        """(address, value, width) of the write that notifies the queue (4.1.4.4)."""
+        self._common.put(_QUEUE_SELECT, 2, index)
+        off = self._common.get(_QUEUE_NOTIFY_OFF, 2) * self.structures.multiplier
+        if off + 2 > self._notify.size:
+            raise DeviceError(
+                "%s: queue %d notifies at %#x, outside the structure of %#x bytes"
+                % (self.name, index, off, self._notify.size)
+            )
+        return self._notify.addr + off, index, 2
+
+    # -- interrupts -----------------------------------------------------------------------------
+
+    def isr(self):
+        """The causes; reading acknowledges them (4.1.4.5)."""
+        return self._isr.get(0, 1) & 3
+
+    def ack(self, bits):
+        """Nothing: isr() did it."""
+
+    # -- configuration space --------------------------------------------------------------------
+
+    def config(self, off, width):
+        return self._config.get(off, width)
+
+    def set_config(self, off, width, value):
+        self._config.put(off, width, value)
+
+    def generation(self):
+        return self._common.get(_CONFIG_GENERATION, 1)
+
+    # -- bus mastering, and the table of devices that C resets ----------------------------------
+
+    def arm(self):
+        riscv.quiesce_add(self._common.addr + _DEVICE_STATUS, 1)
+        if not self._armed:
+            self._armed = True
+            self.function.master(True)
+
+    def disarm(self):
+        riscv.quiesce_remove(self._common.addr + _DEVICE_STATUS)
+        if self._armed:
+            self._armed = False
+            self.function.master(False)
