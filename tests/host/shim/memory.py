@@ -6,10 +6,10 @@ import struct
 
 _BASE = 0x8020_0000  # where the first pinned buffer appears
 _GAP = 64  # unmapped bytes between two buffers at least, so that an overrun is caught
-_PAGE = 12  # bits
-_UNPACK = {n: struct.Struct("<" + c).unpack_from for n, c in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
-_PACK = {n: struct.Struct("<" + c).pack_into for n, c in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
-_ONES = {n: (1 << 8 * n) - 1 for n in (1, 2, 4, 8)}
+PAGE = 12  # bits
+UNPACK = {n: struct.Struct("<" + c).unpack_from for n, c in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
+PACK = {n: struct.Struct("<" + c).pack_into for n, c in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
+ONES = {n: (1 << 8 * n) - 1 for n in (1, 2, 4, 8)}
 
 
 class MemoryFault(Exception):
@@ -27,13 +27,13 @@ class Memory:
         self.reset()
 
     def reset(self):
-        self._pages = {}  # page number -> (fake start, fake end, memoryview)
+        self.pages = {}  # page number -> (fake start, fake end, memoryview)
         self._real = []  # sorted (real start, real end, fake start)
         self._next = _BASE
         self._pins = 0
         self._mmio = []  # (start, end, handler)
-        self._reads = {}  # page number -> [(start, end, callback)]
-        self._writes = {}
+        self.reads = {}  # page number -> [(start, end, callback)]
+        self.writes = {}
 
     # -- buffers ---------------------------------------------------------------
 
@@ -72,9 +72,9 @@ class Memory:
         fake = self._next + 16 * (self._pins * 37 % 251)
         end = fake + whole.nbytes
         segment = (fake, end, whole.cast("B"))
-        for page in range(fake >> _PAGE, (end - 1 >> _PAGE) + 1):
-            self._pages[page] = segment
-        self._next = ((end + _GAP >> _PAGE) + 1) << _PAGE
+        for page in range(fake >> PAGE, (end - 1 >> PAGE) + 1):
+            self.pages[page] = segment
+        self._next = ((end + _GAP >> PAGE) + 1) << PAGE
         bisect.insort(self._real, (start, start + whole.nbytes, fake))
         return fake + real - start
 
@@ -87,7 +87,7 @@ class Memory:
 
     def view(self, addr, size):
         """Memoryview over size bytes at addr: what a device may touch."""
-        segment = self._pages.get(addr >> _PAGE)
+        segment = self.pages.get(addr >> PAGE)
         if segment is not None:
             start, end, view = segment
             if start <= addr and addr + size <= end:
@@ -105,19 +105,19 @@ class Memory:
 
     def on_read(self, start, size, callback):
         """Call callback(addr, width) before a driver reads anything in [start, start+size)."""
-        self._watch(self._reads, start, size, callback)
+        self._watch(self.reads, start, size, callback)
 
     def on_write(self, start, size, callback):
         """Call callback(addr, width) after a driver wrote anything in [start, start+size)."""
-        self._watch(self._writes, start, size, callback)
+        self._watch(self.writes, start, size, callback)
 
     @staticmethod
     def _watch(table, start, size, callback):
-        for page in range(start >> _PAGE, (start + size - 1 >> _PAGE) + 1):
+        for page in range(start >> PAGE, (start + size - 1 >> PAGE) + 1):
             table.setdefault(page, []).append((start, start + size, callback))
 
     def unwatch(self, *callbacks):
-        for table in (self._reads, self._writes):
+        for table in (self.reads, self.writes):
             for page in list(table):
                 table[page] = [w for w in table[page] if w[2] not in callbacks]
                 if not table[page]:
@@ -126,12 +126,12 @@ class Memory:
     # -- what a driver does ----------------------------------------------------
 
     def read(self, addr, width):
-        page = addr >> _PAGE
-        if page in self._reads:
-            for start, end, callback in self._reads[page]:
+        page = addr >> PAGE
+        if page in self.reads:
+            for start, end, callback in self.reads[page]:
                 if addr < end and start < addr + width:
                     callback(addr, width)
-        segment = self._pages.get(page)
+        segment = self.pages.get(page)
         if segment is None:
             return self._read_register(addr, width)
         start, end, view = segment
@@ -139,11 +139,11 @@ class Memory:
             raise MemoryFault("misaligned read of %d at %#x" % (width, addr))
         if addr < start or addr + width > end:
             raise MemoryFault("no memory at %#x+%#x" % (addr, width))
-        return _UNPACK[width](view, addr - start)[0]
+        return UNPACK[width](view, addr - start)[0]
 
     def write(self, addr, width, value):
-        page = addr >> _PAGE
-        segment = self._pages.get(page)
+        page = addr >> PAGE
+        segment = self.pages.get(page)
         if segment is None:
             self._write_register(addr, width, value)
             return
@@ -152,9 +152,9 @@ class Memory:
             raise MemoryFault("misaligned write of %d at %#x" % (width, addr))
         if addr < start or addr + width > end:
             raise MemoryFault("no memory at %#x+%#x" % (addr, width))
-        _PACK[width](view, addr - start, value & _ONES[width])
-        if page in self._writes:
-            for start, end, callback in self._writes[page]:
+        PACK[width](view, addr - start, value & ONES[width])
+        if page in self.writes:
+            for start, end, callback in self.writes[page]:
                 if addr < end and start < addr + width:
                     callback(addr, width)
 
@@ -171,7 +171,7 @@ class Memory:
             raise MemoryFault("misaligned write of %d at %#x" % (width, addr))
         for start, end, handler in self._mmio:
             if start <= addr < end:
-                handler.write(addr - start, width, value & _ONES[width])
+                handler.write(addr - start, width, value & ONES[width])
                 return
         raise MemoryFault("no memory at %#x+%#x" % (addr, width))
 

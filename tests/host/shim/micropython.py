@@ -2,7 +2,7 @@
 
 import functools
 
-from .memory import memory
+from .memory import ONES, PACK, PAGE, UNPACK, memory
 
 _SIGN = 1 << 63
 
@@ -35,45 +35,60 @@ def uint(value):
     return int(value) & (2 * _SIGN - 1)
 
 
-class _Pointer:
-    WIDTH = 1
-
-    def __init__(self, where):
-        if isinstance(where, _Pointer):
-            where = where.addr
-        self.addr = where if isinstance(where, int) else memory.addr(where)
-
-    def __getitem__(self, i):
-        return memory.read(self.addr + i * self.WIDTH, self.WIDTH)
-
-    def __setitem__(self, i, value):
-        if not isinstance(value, int):
-            raise TypeError("viper can only store integers")
-        memory.write(self.addr + i * self.WIDTH, self.WIDTH, value)
-
-    def __int__(self):
-        return self.addr
-
-    __index__ = __int__
+def _address(where):
+    """What a cast to a pointer takes: an integer, a pointer, a buffer."""
+    return int(where) if isinstance(where, (int, ptr8, ptr16, ptr32, ptr64)) else memory.addr(where)
 
 
-class ptr8(_Pointer):
-    WIDTH = 1
+def _pointer(width):
+    """The pointer type to items of that width; what it finds in plain memory takes no detour."""
+    unpack, pack, ones = UNPACK[width], PACK[width], ONES[width]
+
+    class Pointer:
+        __slots__ = ("addr",)
+
+        def __init__(self, where):
+            self.addr = where if where.__class__ is int else _address(where)
+
+        def __getitem__(self, i):
+            addr = self.addr + i * width
+            page = addr >> PAGE
+            if page in memory.reads or page not in memory.pages or addr % width:
+                return memory.read(addr, width)
+            start, end, view = memory.pages[page]
+            if addr < start or addr + width > end:
+                return memory.read(addr, width)
+            return unpack(view, addr - start)[0]
+
+        def __setitem__(self, i, value):
+            addr = self.addr + i * width
+            page = addr >> PAGE
+            if value.__class__ is not int and not isinstance(value, int):
+                raise TypeError("viper can only store integers")
+            if page in memory.writes or page not in memory.pages or addr % width:
+                memory.write(addr, width, value)
+                return
+            start, end, view = memory.pages[page]
+            if addr < start or addr + width > end:
+                memory.write(addr, width, value)
+                return
+            pack(view, addr - start, value & ones)
+
+        def __int__(self):
+            return self.addr
+
+        __index__ = __int__
+
+    Pointer.__name__ = "ptr%d" % (8 * width)
+    return Pointer
 
 
-class ptr16(_Pointer):
-    WIDTH = 2
-
-
-class ptr32(_Pointer):
-    WIDTH = 4
-
-
-class ptr64(_Pointer):
-    WIDTH = 8
-
-
+ptr8, ptr16, ptr32, ptr64 = (_pointer(width) for width in (1, 2, 4, 8))
 ptr = ptr8
+
+
+def _word(result):
+    return ((int(result) + _SIGN) & (2 * _SIGN - 1)) - _SIGN
 
 
 def viper(function):
@@ -88,10 +103,10 @@ def viper(function):
     def call(*args):
         if len(args) != count:
             raise TypeError("%s takes %d arguments" % (function.__name__, count))
-        args = [a if c is None or c is object else c(a) for a, c in zip(args, casts)]
+        args = [a if c is None or c is object or a.__class__ is c else c(a) for a, c in zip(args, casts)]
         result = function(*args)
         if returns is int:
-            return ((int(result) + _SIGN) & (2 * _SIGN - 1)) - _SIGN
+            return result if result.__class__ is int and -_SIGN <= result < _SIGN else _word(result)
         return uint(result) if returns is uint else result
 
     return call

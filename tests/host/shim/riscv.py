@@ -5,6 +5,7 @@ import time as _time
 from .memory import memory
 
 fences = [0]  # how many fences were executed
+on_fence = []  # called at each of them
 quiesce = {}  # addr -> width, the table of device status registers
 irqs = {}  # source -> callback
 messages = {}  # number -> (address, data) of the messages that are taken
@@ -14,6 +15,7 @@ blob = b""  # what fdt() answers
 
 def reset():
     fences[0] = 0
+    del on_fence[:]
     quiesce.clear()
     irqs.clear()
     messages.clear()
@@ -22,6 +24,8 @@ def reset():
 
 def fence():
     fences[0] += 1
+    for callback in on_fence:
+        callback()
 
 
 def addr(buf, writable=False):
