@@ -74,6 +74,10 @@ test-upstream: $(BOARD_FIRMWARE_$(BOARD)) venv ## run MicroPython's own tests in
 clauses: venv ## list the rules of virtio for drivers, and what shows each
 	BUILD=$(BUILD) $(PY) tests/clauses $(CLAUSES)
 
+.PHONY: mutations
+mutations: venv ## break rules of virtio on purpose: a test has to notice each time
+	BUILD=$(BUILD) $(PY) tests/clauses mutations $(MUTATIONS)
+
 .PHONY: lint
 lint: venv ## check the Python style
 	$(PY) -m ruff check .

@@ -6,7 +6,8 @@ import sys
 
 from .memory import MemoryFault, memory
 
-MODULES = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../../modules"))
+_HERE = os.path.dirname(__file__)
+MODULES = os.environ.get("MODULES_DIR") or os.path.abspath(os.path.join(_HERE, "../../../modules"))
 
 
 def install():

@@ -1,0 +1,81 @@
+"""Ways to break the rules of block devices (5.2)."""
+
+MUTATIONS = [
+    (
+        "BLK-06",
+        "virtio/blk.py",
+        "FEATURES = 0x6E76",
+        "FEATURES = 0x6E76 | 1 << 17",
+        "tests/host/test_blk.py::test_other_zone_models_are_plain_disks",
+    ),
+    (
+        "BLK-09",
+        "virtio/blk.py",
+        "if self.offered >> 17 & 1 and self.config_u8(92) == 1:",
+        "if False:",
+        "tests/host/test_blk.py::test_host_managed_zones_are_refused",
+    ),
+    (
+        "BLK-15",
+        "virtio/blkring.py",
+        "    if sector < 0 or sector + (n >> 9) > (b[6] | b[7] << 32):\n        return 1\n",
+        "",
+        "tests/host/test_blk.py::test_bad_place_or_length_never_reaches_the_device",
+    ),
+    (
+        "BLK-17",
+        "virtio/blk.py",
+        "self._command(_FLUSH, 0, [], [], timeout_ms)",
+        "self._command(_FLUSH, 1, [], [], timeout_ms)",
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-18",
+        "virtio/blk.py",
+        "self._command(_FLUSH, 0, [], [], timeout_ms)",
+        "self._command(_FLUSH, 0, [bytes(16)], [], timeout_ms)",
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-19",
+        "virtio/blkring.py",
+        "or n > b[9] or (n | sector << 9) & b[8]:",
+        "or n > b[9]:",
+        "tests/host/test_blk.py::test_bad_place_or_length_never_reaches_the_device",
+    ),
+    (
+        "BLK-20",
+        "virtio/blk.py",
+        'struct.pack("<QII", sector, n, flags)',
+        'struct.pack("<QI", sector, n)',
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-21",
+        "virtio/blk.py",
+        "buf = bytearray(20)",
+        "buf = bytearray(32)",
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-22",
+        "virtio/blk.py",
+        "segments = max(1, min(limits[1], 256))",
+        "segments = 256",
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-24",
+        "virtio/blk.py",
+        "segments = max(1, min(limits[1], 256))",
+        "segments = 2",
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-27",
+        "virtio/blk.py",
+        "self._ranges(_DISCARD, sector, count, 0, limits, timeout_ms)",
+        "self._ranges(_DISCARD, sector, count, 1, limits, timeout_ms)",
+        "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+]
