@@ -1,57 +1,78 @@
-"""virtio-net (5.1): raw Ethernet frames in and out."""
+"""virtio-net (5.1): raw Ethernet frames in and out, with checksum and segmentation offload."""
 
-import errno
 import time
 
 from micropython import const
 
+from . import netfeatures, netpacket
 from .device import Device
+from .netctrl import Control
+from .netqueue import Receiver, Sender
 
+_F_GUEST_CSUM = const(1)
 _F_MTU = const(3)
 _F_MAC = const(5)
+_F_MRG_RXBUF = const(15)
 _F_STATUS = const(16)
+_F_CTRL_VQ = const(17)
+_F_GUEST_ANNOUNCE = const(21)
+_F_MQ = const(22)
+_F_CTRL_MAC_ADDR = const(23)
+_F_HASH_REPORT = const(57)
+_F_RSS = const(60)
+_F_SPEED_DUPLEX = const(63)
+_ANY_LAYOUT = const(27)
 
 _MAC = const(0)
-_LINK_STATUS = const(6)
+_STATUS = const(6)
+_MAX_PAIRS = const(8)
 _CONFIG_MTU = const(10)
+_SPEED = const(12)
+_DUPLEX = const(16)
 _LINK_UP = const(1)
+_ANNOUNCE = const(2)
 
-_RECEIVEQ = const(0)
-_TRANSMITQ = const(1)
-
-_HEADER = const(12)
-_HEADER_LEGACY = const(10)  # without num_buffers
 _ETHERNET = const(14)  # addresses and type
 _VLAN = const(4)
 _DEFAULT_MTU = const(1500)
-_LEAST_ROOM = const(1526)  # what a receive buffer holds at least, header included (5.1.9.3.1)
+_LEAST_ROOM = const(1514)  # of a frame in a receive buffer: 1526 with the header (5.1.9.3.1)
+_LARGEST = const(65589)  # and where the device may join segments: 65601
+_GSO_MOST = const(65553)  # IP's own limit, an Ethernet header and a VLAN tag
+_NEEDS_CSUM = const(1)
 
 
 class Net(Device):
-    """A network card: recv(), recv_into(buf), send(frame), .mac, .mtu, .isconnected()."""
+    """A network card: recv(), recv_packet(), send(frame), .mac, .mtu, .isconnected(), .ctrl."""
 
     NAME = "net"
     IDS = (1,)
-    FEATURES = 1 << _F_MTU | 1 << _F_MAC | 1 << _F_STATUS
-    FEATURE_NAMES = {3: "MTU", 5: "MAC", 16: "STATUS"}
-    BUFFERS = 32  # of each direction
+    # CSUM to CTRL_GUEST_OFFLOADS, MTU, MAC, GUEST_TSO4 to HOST_UFO, MRG_RXBUF to CTRL_MAC_ADDR;
+    # GUEST_USO4 to HASH_REPORT, GUEST_HDRLEN, RSS, SPEED_DUPLEX
+    FEATURES = 0xFFFFAF | 0x9BC00000 << 32
+    FEATURE_NAMES = netfeatures.NAMES
+    BUFFERS = 64  # of each direction in each pair of queues
+    PAIRS = 4  # most pairs of queues that are set up
+
+    def choose(self, features):
+        """Drop what makes no sense without another feature (5.1.3.1)."""
+        return netfeatures.settle(features)
 
     def probe(self):
+        has = self.has
         self.mac = self._station_address()
-        self.mtu = self.config_u16(_CONFIG_MTU) if self.has(_F_MTU) else _DEFAULT_MTU
+        self.mtu = self.config_u16(_CONFIG_MTU) if has(_F_MTU) else _DEFAULT_MTU
         # Where the device states an MTU, a VLAN tag counts as payload (5.1.4.2).
-        self._longest = self.mtu + _ETHERNET + (0 if self.has(_F_MTU) else _VLAN)
-        self._header = _HEADER_LEGACY if self.transport.legacy else _HEADER
-        room = max(_LEAST_ROOM, self._header + self.mtu + _ETHERNET + _VLAN)
-        self._receiveq = self.queue(_RECEIVEQ)
-        self._transmitq = self.queue(_TRANSMITQ)
-        self._rx = self._buffers(self._receiveq, room)
-        self._tx = self._buffers(self._transmitq, room)
-        self._free = list(range(len(self._tx)))
-        self._next = None  # (buffer, frame length) that recv_into() had no room for
-        self.received = self.sent = 0
-        for i in range(len(self._rx)):
-            self._receiveq.add((), self._rx[i], i)
+        self._longest = self.mtu + _ETHERNET + (0 if has(_F_MTU) else _VLAN)
+        self.merging = has(_F_MRG_RXBUF)
+        self.hashing = has(_F_HASH_REPORT)
+        self.flags_known = 3 if has(_F_GUEST_CSUM) else 0  # NEEDS_CSUM, DATA_VALID
+        self._header = 20 if self.hashing else 10 if self.transport.legacy and not self.merging else 12
+        self.received = self.sent = self.dropped = 0
+        self.on_link = None  # called with this card when the link goes up or down
+        self.on_announce = None  # called with this card when it should make itself known (GUEST_ANNOUNCE)
+        self.on_receive = None  # called with this card by the interrupt, after interrupts(True)
+        self._make_queues()
+        self._link = self.isconnected()
 
     def _station_address(self):
         if self.has(_F_MAC):
@@ -62,43 +83,91 @@ class Net(Device):
         mac[0] = mac[0] & 0xFC | 2  # one station, locally administered
         return bytes(mac)
 
-    def _buffers(self, queue, room):
-        # (header, frame) memoryviews. Two descriptors each, for a legacy device may want the
-        # header to have one to itself (5.1.9.2.1).
-        count = min(self.BUFFERS, queue.size // 2)
-        room = room + 15 & -16
-        store = memoryview(bytearray(count * room))
-        cut = self._header
-        return [(store[at : at + cut], store[at + cut : at + room]) for at in range(0, count * room, room)]
+    def _make_queues(self):
+        pairs = self.config_u16(_MAX_PAIRS) if self.has(_F_MQ) or self.has(_F_RSS) else 1
+        self.pairs_ready = max(1, min(pairs, self.PAIRS))
+        self._all = [(self._receiver(i), self._sender(i)) for i in range(self.pairs_ready)]
+        # The control queue comes after all pairs that the device has (5.1.2).
+        self.ctrl = Control(self, self.queue(2 * pairs, 64) if self.has(_F_CTRL_VQ) else None)
+        self.use_pairs(1)
+
+    def _split(self):
+        # A legacy device may want the header in a descriptor of its own (5.1.9.7).
+        return self.transport.legacy and not self.has(_ANY_LAYOUT)
+
+    def _receiver(self, i):
+        queue = self.queue(2 * i)
+        split = self._split()
+        count = max(1, min(self.BUFFERS, queue.size // (2 if split else 1)))
+        room = max(_LEAST_ROOM, self.mtu + _ETHERNET + _VLAN)
+        if self.features & (1 << 7 | 1 << 8 | 1 << 10 | 3 << 54):
+            if not self.merging:
+                room = _LARGEST
+                count = max(1, min(count, self.BUFFERS // 4))
+            elif room * count < 2 * _LARGEST:
+                room = 2 * _LARGEST // count
+        room = self._header + room + 15 & -16
+        return Receiver(self, i, queue, self._header, room, count, split)
+
+    def _sender(self, i):
+        queue = self.queue(2 * i + 1)
+        split = self._split()
+        count = max(1, min(self.BUFFERS, queue.size // (3 if split else 2)))
+        room = self._header + max(_LEAST_ROOM, self.mtu + _ETHERNET) + _VLAN + 15 & -16
+        return Sender(self, queue, self._header, room, count, split)
+
+    def before_pairs(self, count):
+        """VQ_PAIRS_SET is about to be sent: no more frames beyond, and buffers where frames may come."""
+        self._senders = [pair[1] for pair in self._all[: min(count, self.pairs_used)]]
+        for receiver, _ in self._all[:count]:
+            receiver.fill()
+            if self.pairs_used < count:
+                receiver.queue.notify()
+
+    def use_pairs(self, count):
+        """The device uses this many pairs now."""
+        self.pairs_used = count
+        self._senders = [pair[1] for pair in self._all[:count]]
+        self._receivers = [pair[0] for pair in self._all]
+        self._receivers = self._receivers[: max(count, len([r for r in self._receivers if r.filled]))]
+        self._only = self._receivers[0] if len(self._receivers) == 1 else None
 
     def ready(self):
-        self._receiveq.notify()
+        self._only.fill()
+        self._only.queue.notify()
+        if not self.has(_F_MAC) and self.has(_F_CTRL_MAC_ADDR):
+            self.ctrl.set_mac(self.mac)
 
-    # Receiving
+    # -- receiving -------------------------------------------------------------------------
 
     def _take(self, timeout_ms):
-        # (buffer, frame length) of the next frame, or None. A bad timeout only costs time.
-        found = self._next
-        if found is not None:
-            self._next = None
-            return found
-        queue = self._receiveq
-        found = queue.get()
-        if found is None and timeout_ms:
-            if not queue.poll(time.ticks_add(time.ticks_ms(), timeout_ms)):
-                return None
-            found = queue.get()
-        if found is None:
-            return None
-        i, used = found
-        if used < self._header:
-            self.fail("a frame of %d bytes with its header" % used)
-        return i, used - self._header
+        # (receiver, ...) of the frame at hand, or None. A bad timeout only costs time.
+        receiver = self._only
+        if receiver is None:
+            return self._take_any(timeout_ms)
+        found = receiver.take()
+        if found is None and timeout_ms and receiver.queue.poll(time.ticks_add(time.ticks_ms(), timeout_ms)):
+            found = receiver.take()
+        return found
 
-    def _give(self, i):
-        self.received += 1
-        self._receiveq.add((), self._rx[i], i)
-        self._receiveq.notify()
+    def _take_any(self, timeout_ms):
+        deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
+        while True:
+            for receiver in self._receivers:
+                found = receiver.take()
+                if found is not None:
+                    # Next time the others come first.
+                    self._receivers = [r for r in self._receivers if r is not receiver] + [receiver]
+                    return found
+            if time.ticks_diff(deadline, time.ticks_ms()) <= 0:
+                self.check_status()
+                return None
+            self._receivers[0].queue.poll(time.ticks_ms())
+
+    def _finish(self, found, data):
+        # The checksum that the sender left to the hardware is computed here.
+        raw = found[0].views[found[1]]
+        netpacket.complete(data, raw[6] | raw[7] << 8, raw[8] | raw[9] << 8)
 
     def recv_into(self, buf, timeout_ms=0):
         """Copy the next frame into buf; its length, or None when none came in timeout_ms.
@@ -109,81 +178,213 @@ class Net(Device):
         found = self._take(timeout_ms)
         if found is None:
             return None
-        i, size = found
+        receiver = found[0]
+        size = receiver.size(found)
         if size > len(buf):
-            self._next = found
+            receiver.keep(found)
             raise ValueError("%s: a frame of %d bytes, a buffer of %d" % (self.name, size, len(buf)))
-        buf[:size] = self._rx[i][1][:size]
-        self._give(i)
+        receiver.copy(found, buf)
+        if receiver.flags(found) & _NEEDS_CSUM:
+            self._finish(found, memoryview(buf)[:size])
+        receiver.done(found)
+        self.received += 1
         return size
 
     def recv(self, timeout_ms=0):
-        """The next frame as bytes, or None when none came in timeout_ms; see recv_into()."""
+        """The next frame as bytes, or None when none came in timeout_ms; see recv_into().
+
+        With segmentation offload it may hold up to 64 KiB; its checksum is complete in any case.
+        """
         found = self._take(timeout_ms)
         if found is None:
             return None
-        i, size = found
-        frame = bytes(self._rx[i][1][:size])
-        self._give(i)
-        return frame
+        receiver = found[0]
+        data = receiver.data(found)
+        if receiver.flags(found) & _NEEDS_CSUM:
+            data = bytearray(data)
+            self._finish(found, data)
+            data = bytes(data)
+        receiver.done(found)
+        self.received += 1
+        return data
 
-    # Sending
+    def recv_many(self, most=64, timeout_ms=0):
+        """A list of up to `most` frames that are there; waits up to timeout_ms for the first."""
+        frames = []
+        frame = self.recv(timeout_ms)
+        while frame is not None:
+            frames.append(frame)
+            frame = self.recv() if len(frames) < most else None
+        return frames
 
-    def _reclaim(self):
-        while True:
-            found = self._transmitq.get()
-            if found is None:
-                return
-            self._free.append(found[0])
+    def recv_packet(self, timeout_ms=0):
+        """The next frame as a netpacket.Packet, with what the device says about it, or None."""
+        found = self._take(timeout_ms)
+        if found is None:
+            return None
+        receiver = found[0]
+        raw = receiver.views[found[1]]
+        flags = receiver.flags(found)
+        packet = netpacket.Packet(receiver.data(found), raw, flags, self.hashing, receiver.index)
+        receiver.done(found)
+        self.received += 1
+        return packet
 
-    def send(self, frame, timeout_ms=1000):
+    def recv_view(self, timeout_ms=0):
+        """The next frame where the device wrote it, or None: a view, good until the next receive call.
+
+        A missing checksum is completed in place. Memory given by lend() is the caller's to keep.
+        """
+        found = self._take(timeout_ms)
+        if found is None:
+            return None
+        receiver = found[0]
+        flags = receiver.flags(found)
+        if flags & _NEEDS_CSUM:
+            raw = bytes(receiver.views[found[1]][6:10])
+        view = receiver.view(found)
+        if flags & _NEEDS_CSUM:
+            netpacket.complete(view, raw[0] | raw[1] << 8, raw[2] | raw[3] << 8)
+        self.received += 1
+        return view
+
+    def lend(self, buf):
+        """Post memory of the caller's for one received frame, which recv_view() gives back in it.
+
+        buf: writable, with room for the header (.header_size) and a whole frame. ValueError: less.
+        OSError: EAGAIN, the queue is full. The card owns it until the frame came or it is closed.
+        """
+        self.check()
+        need = self._header + max(_LEAST_ROOM, self.mtu + _ETHERNET)
+        if len(buf) < need:
+            raise ValueError("%s: a buffer of %d bytes, a frame needs %d" % (self.name, len(buf), need))
+        self._receivers[0].lend(buf)
+
+    @property
+    def header_size(self):
+        """Bytes before the frame in a receive buffer."""
+        return self._header
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def _sender_of(self, queue):
+        if not 0 <= queue < len(self._senders):
+            raise ValueError("%s: pair %d of %d in use" % (self.name, queue, len(self._senders)))
+        return self._senders[queue]
+
+    def send(self, frame, csum=None, gso=None, queue=0, timeout_ms=1000):
         """Queue one frame, which is copied; blocks only while all buffers are in flight.
 
-        frame: bytes-like, from the destination address on, without the checksum at the end;
-        fully checksummed inside. Returns its length. ValueError: shorter than an Ethernet header
-        or longer than the MTU allows. OSError: ETIMEDOUT. virtio 5.1.9.2; needs DRIVER_OK.
+        frame: bytes-like, from the destination address on, without the checksum at the end.
+        csum: None, the frame is fully checksummed; True, fill in that of TCP or UDP, by the card if
+        it can; (start, offset), the card sums from start on and stores at start + offset, where the
+        sum of the pseudo-header is already. gso: bytes of a segment; the card cuts the TCP frame
+        into such segments (or ("uso", n), ("ufo", n) for UDP). queue: the pair to send through.
+        Frames that fit no buffer are sent from where they are, and waited for.
+
+        Returns the length. ValueError: shorter than an Ethernet header, longer than the MTU allows,
+        no headers to checksum. OSError: ETIMEDOUT, EOPNOTSUPP. virtio 5.1.9.2; needs DRIVER_OK.
         """
         size = len(frame)
-        if not _ETHERNET <= size <= self._longest:
-            raise ValueError("%s: a frame of %d bytes, %d to %d fit" % (self.name, size, _ETHERNET, self._longest))
-        self._reclaim()
-        if not self._free:
-            self._transmitq.poll(time.ticks_add(time.ticks_ms(), timeout_ms))
-            self._reclaim()
-            if not self._free:
-                raise OSError(errno.ETIMEDOUT, "%s: send: no buffer in %d ms" % (self.name, timeout_ms))
-        i = self._free.pop()
-        header, room = self._tx[i]
-        room[:size] = frame
-        # The header stays all zero: no checksum offload, no segmentation (5.1.9.2.1).
-        self._transmitq.add((header, room[:size]), (), i)
-        self._transmitq.notify()
+        sender = self._senders[0] if queue == 0 else self._sender_of(queue)
+        if csum is not None or gso is not None:
+            if gso is None and size > self._longest or not _ETHERNET <= size <= _GSO_MOST:
+                self._bad_size(size)
+            sender.offload(frame, csum, gso, timeout_ms)
+        elif not _ETHERNET <= size <= self._longest:
+            self._bad_size(size)
+        else:
+            sender.put(frame, size, timeout_ms)
+            sender.queue.notify()
         self.sent += 1
         return size
 
+    def send_many(self, frames, queue=0, timeout_ms=1000):
+        """Queue many frames like send(), with one notification; how many."""
+        sender = self._sender_of(queue)
+        put = sender.put
+        longest = self._longest
+        n = 0
+        try:
+            for frame in frames:
+                size = len(frame)
+                if not _ETHERNET <= size <= longest:
+                    self._bad_size(size)
+                put(frame, size, timeout_ms)
+                n += 1
+        finally:
+            sender.queue.notify()
+            self.sent += n
+        return n
+
+    def _bad_size(self, size):
+        raise ValueError("%s: a frame of %d bytes, %d to %d fit" % (self.name, size, _ETHERNET, self._longest))
+
     def flush(self, timeout_ms=1000):
         """Wait until the device has taken all frames. OSError: ETIMEDOUT."""
-        deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
-        self._reclaim()
-        while len(self._free) < len(self._tx):
-            if not self._transmitq.poll(deadline):
-                raise OSError(errno.ETIMEDOUT, "%s: flush: %d ms" % (self.name, timeout_ms))
-            self._reclaim()
+        self.check()
+        for _, sender in self._all:
+            sender.flush(timeout_ms)
 
-    # State
+    # -- state ---------------------------------------------------------------------------------
 
     def isconnected(self):
         """Whether the link is up; always, on a device that does not tell (5.1.4.2)."""
-        return not self.has(_F_STATUS) or bool(self.config_u16(_LINK_STATUS) & _LINK_UP)
+        return not self.has(_F_STATUS) or bool(self.config_u16(_STATUS) & _LINK_UP)
 
-    def config(self, name):
-        """config('mac') or config('mtu'), as network.LAN has it. ValueError: another name."""
-        if name == "mac":
-            return self.mac
-        if name == "mtu":
-            return self.mtu
-        raise ValueError("%s: no parameter %s" % (self.name, name))
+    @property
+    def speed(self):
+        """Mbit/s, None when unknown."""
+        speed = self.config_u32(_SPEED) if self.has(_F_SPEED_DUPLEX) else 0xFFFFFFFF
+        return speed if speed <= 0x7FFFFFFF else None
+
+    @property
+    def duplex(self):
+        """'full', 'half', None when unknown."""
+        duplex = self.config_u8(_DUPLEX) if self.has(_F_SPEED_DUPLEX) else 0xFF
+        return "full" if duplex == 1 else "half" if duplex == 0 else None
+
+    def config_changed(self):
+        """Link changes and requests to announce the station (5.1.9.6.4)."""
+        if not self.has(_F_STATUS):
+            return
+        status = self.config_u16(_STATUS)
+        link = bool(status & _LINK_UP)
+        if link != self._link:
+            self._link = link
+            if self.on_link:
+                self.on_link(self)
+        if status & _ANNOUNCE and self.has(_F_GUEST_ANNOUNCE):
+            if self.on_announce:
+                self.on_announce(self)
+            else:
+                self.announce()
+            self.ctrl.acknowledge_announce()
+
+    def announce(self):
+        """Send a frame that tells switches where this station is: RARP, for no IP address is known here."""
+        mac = self.mac
+        rarp = b"\0\1\x08\0\6\4\0\3" + mac + bytes(4) + mac + bytes(4)
+        self.send(b"\xff" * 6 + mac + b"\x80\x35" + rarp + bytes(18), timeout_ms=0)
+
+    def interrupts(self, on):
+        """As Device.interrupts(); what was sent does not interrupt."""
+        super().interrupts(on)
+        for _, sender in self._all:
+            sender.queue.listen(False)
+
+    def on_interrupt(self):
+        if self.on_receive:
+            self.on_receive(self)
+
+    def config(self, name=None, **settings):
+        """config('mac') or config('mtu'), as network.LAN has it; config(mac=...) sets the address."""
+        if name in ("mac", "mtu") and not settings:
+            return getattr(self, name)
+        if name is not None or list(settings) != ["mac"]:
+            raise ValueError("%s: no parameter %s" % (self.name, name or " ".join(settings)))
+        self.ctrl.set_mac(settings["mac"])
 
     def about(self):
-        text = ":".join("%02x" % byte for byte in self.mac)
+        text = ":".join(["%02x" % byte for byte in self.mac])
         return "%s mtu %d %s" % (text, self.mtu, "up" if self.isconnected() else "down")
