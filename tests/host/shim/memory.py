@@ -54,7 +54,7 @@ class Memory:
 
     def _real_address(self, view):
         if view.readonly:  # ctypes needs a writable buffer: ask Python's own buffer protocol
-            obj = ctypes.py_object(view.obj)
+            obj = ctypes.py_object(view)  # not view.obj: the view may start further on
             raw = _PyBuffer()
             ctypes.pythonapi.PyObject_GetBuffer(obj, ctypes.byref(raw), 0)
             try:
