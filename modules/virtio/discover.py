@@ -7,8 +7,7 @@ from micropython import const
 from . import mmio
 
 # Device id -> (module in this package, class), imported when such a device is first asked for.
-_BUILTIN = {1: ("net", "Net"), 2: ("blk", "Blk"), 3: ("console", "Console"), 4: ("rng", "RNG")}
-_BUILTIN.update({18: ("input", "Input")})
+_BUILTIN = {1: ("net", "Net"), 2: ("blk", "Blk"), 3: ("console", "Console"), 4: ("rng", "RNG"), 9: ("p9", "P9")}
 
 # Names of device types (5), for what no driver here serves.
 _TYPES = {
