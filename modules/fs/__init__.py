@@ -85,10 +85,12 @@ def _is_called(bdev, label, uuid):
 
 
 def volume(bdev):
-    """A read-only volume over a partition or disk: an Ext4 or a Fat.
+    """A read-only volume over a partition or disk: an Ext4 or a Fat. A Share is one already.
 
     OSError: ENODEV when there is no file system that it knows, EIO and EOPNOTSUPP from the volume.
     """
+    if hasattr(bdev, "read_into"):
+        return bdev
     blocks = Blocks(bdev)
     head = _head(blocks)
     kind = _identify(head)
@@ -128,13 +130,16 @@ def _was_ext(head):
 
 
 def mount(bdev, path, readonly=False):
-    """Mount what is on a partition or disk: ext2/3/4 read-only, FAT, littlefs and romfs.
+    """Mount what is on a partition or disk: ext2/3/4 read-only, FAT, littlefs and romfs; or a Share.
 
     readonly: a FAT is then read by fs.fat, which is much faster with large files than VfsFat.
     Returns the mounted object.  OSError: ENODEV, EOPNOTSUPP, EIO.
     """
     import vfs
 
+    if hasattr(bdev, "read_into"):
+        vfs.mount(bdev, path, readonly=readonly)
+        return bdev
     head = _head(Blocks(bdev))
     kind = _identify(head)
     if kind == "ext4" or (kind == "fat" and readonly):

@@ -1,4 +1,4 @@
-"""U-Boot's file commands: ls, load, size, fstype, fsinfo on 'virtio 0:1'; the same output."""
+"""U-Boot's file commands: ls, load, size, fstype, fsinfo on 'virtio 0:1' or '9p 0'; the same output."""
 
 import errno
 import time
@@ -52,13 +52,17 @@ def _default(table, auto, where):
 
 
 def _volume(where):
-    return where if hasattr(where, "read_into") else fs.volume(device(where))
+    if isinstance(where, str) and where.startswith("9p"):
+        from virtio.cmd import share
+
+        return share(where[2:].strip() or "0")
+    return fs.volume(device(where))
 
 
 def _words(args):
     """('virtio', '0:1', ...) means the same as ('virtio 0:1', ...)."""
-    if len(args) > 1 and args[0] == "virtio" and isinstance(args[1], str) and args[1][:1].isdigit():
-        return ("virtio " + args[1],) + args[2:]
+    if len(args) > 1 and args[0] in ("virtio", "9p") and isinstance(args[1], str) and args[1][:1].isdigit():
+        return (args[0] + " " + args[1],) + args[2:]
     return args
 
 
@@ -72,6 +76,8 @@ def _ls(where, path="/"):
     if volume.type == "fat":
         return _ls_fat(volume, path)
     entries = volume.ilistdir(path)
+    if volume.type == "9p":
+        entries = [(e[0], e[1], 0, volume.lstat(path + "/" + e[0])[6]) for e in entries]
     rows = [(name, S_IFDIR, 0, volume.stat(path + "/" + name)[6]) for name in (".", "..")]
     for name, kind, _, size in rows + list(entries):
         mark = "<DIR>" if kind == S_IFDIR else "<SYM>" if kind == S_IFLNK else "     "

@@ -57,12 +57,17 @@ def disk(which=0):
 def volume(which=0, part=None):
     """The volume on a disk's partition; without a number that of the first likely one.
 
-    which: as disk() takes it, or a disk.  OSError: ENODEV and what fs.volume() raises.
+    which: as disk() takes it, a disk, or a shared folder by name ('9p0') or tag ('9p kernels').
+    OSError: ENODEV and what fs.volume() raises.
     """
     import fs
 
     from . import policy
 
+    if isinstance(which, str) and which.startswith("9p"):
+        from virtio.cmd import share
+
+        return share(which[2:].strip() or "0")
     device = policy.disk(which) if isinstance(which, (int, str)) else which
     return fs.volume(policy.partitions(device)[0] if part is None else fs.table(device)[part])
 

@@ -147,6 +147,19 @@ def disks(looked):
         number += 1
 
 
+def shares(looked):
+    """Each shared folder (9p) as (name, volume), in the order of QEMU's -device options (a generator)."""
+    import virtio
+    from virtio import discover
+
+    for name in [slot[1] for slot in discover.slots() if slot[1].startswith("9p")]:
+        try:
+            found = discover.find(name)
+            yield name, (found if found.is_open else virtio.open(name)).vfs()
+        except OSError as e:
+            looked.append("%s: %s" % (name, _why(e)))
+
+
 def partitions(device):
     """The partitions to look at, the likely ones first; the disk itself when it has none."""
     import fs
@@ -172,13 +185,27 @@ def exists(volume, path):
 
 
 def find_boot():
-    """The first start script or configuration on a disk, and what was looked at before.
+    """The first start script or configuration on a disk or shared folder, and what was looked at before.
 
     Returns ((part, volume, path, where) or None, list of text).  Faulty disks are passed over.
     """
     import fs
 
     looked = []
+    for where, part in _places(looked):
+        try:
+            volume = fs.volume(part)
+            for path in _FILES:
+                if exists(volume, path):
+                    return (part, volume, path, where), looked
+            looked.append("%s: no %s" % (where, " or ".join(_FILES)))
+        except (OSError, ValueError) as e:
+            looked.append("%s: %s" % (where, _why(e)))
+    return None, looked or ["no virtio disk"]
+
+
+def _places(looked):
+    """(name, partition, disk or shared folder), one after the other."""
     for name, device in disks(looked):
         try:
             parts = partitions(device)
@@ -186,16 +213,8 @@ def find_boot():
             looked.append("%s: %s" % (name, _why(e)))
             continue
         for part in parts:
-            where = name if part is device else "%s:%d" % (name, part.number)
-            try:
-                volume = fs.volume(part)
-                for path in _FILES:
-                    if exists(volume, path):
-                        return (part, volume, path, where), looked
-                looked.append("%s: no %s" % (where, " or ".join(_FILES)))
-            except (OSError, ValueError) as e:
-                looked.append("%s: %s" % (where, _why(e)))
-    return None, looked or ["no virtio disk"]
+            yield (name if part is device else "%s:%d" % (name, part.number)), part
+    yield from shares(looked)
 
 
 def _why(e):

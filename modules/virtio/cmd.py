@@ -2,7 +2,11 @@
 
 import errno
 
+from micropython import const
+
 from . import discover
+
+_P9 = const(9)
 
 _current = 0
 
@@ -18,6 +22,19 @@ def disk(number):
 
 def _disks():
     return len([1 for slot in discover.slots() if slot[1].startswith("blk")])
+
+
+def share(which):
+    """The volume of a shared folder, by number or by the tag that it was given.  OSError: ENODEV."""
+    if which.isdigit():
+        found = discover.find("9p" + which)
+        return (found if found.is_open else found.open()).vfs()
+    for slot in discover.slots():
+        if slot[0].device_id == _P9:
+            found = discover.device(slot)
+            if (found if found.is_open else found.open()).tag == which:
+                return found.vfs()
+    raise OSError(errno.ENODEV, "no shared folder with the tag %r" % which)
 
 
 def memory(addr, size):
