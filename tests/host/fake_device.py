@@ -59,8 +59,15 @@ class FakeDevice:
         self.chain_max = None  # packed: longest list that the device takes
         self.lie = None  # (head, len) -> (head, len) for the used ring
         self.on_config_read = None  # called after every read of configuration space
+        self.restless = 0  # so many reads of the configuration change it, -1: all
+        self.mute = False  # interrupts get lost
+        self.isr_noise = 0  # bits of the interrupt status that mean nothing
+        self.gone = False  # all registers read as ones
+        self.lost = False  # was reset and the driver was not asked: it may do what it likes until it resets
+        self.alarms = []  # [kind, count, action], see at()
         self.status = 0
         self.status_log = []
+        self.was_reset = False  # by the driver
         self.isr = 0
         self.interrupts = 0
         self.on_interrupt = None
@@ -93,17 +100,19 @@ class FakeDevice:
         if value == 0:
             self.status = 0
             self._clear()
+            self.was_reset = True
+            self.lost = False
             self.resetting = self.reset_delay
             self.must_check = True
             return
         old = self.status
         if value & FAILED:
-            require(value & old == old, "GEN-STATUS-02", "%#x over %#x" % (value, old))
-            self.status = value
+            require((value | NEEDS_RESET) & old == old, "GEN-STATUS-02", "%#x over %#x" % (value, old))
+            self.status = value | old & NEEDS_RESET
             return
         require(not old & FAILED, "GEN-STATUS-03", "status %#x after FAILED" % value)
-        require(value & old == old & ~NEEDS_RESET, "GEN-STATUS-02", "%#x over %#x" % (value, old))
-        self._check_stage(old, value & ~old)
+        require((value | NEEDS_RESET) & old == old, "GEN-STATUS-02", "%#x over %#x" % (value, old))
+        self._check_stage(old & ~NEEDS_RESET, value & ~old)
         if value & FEATURES_OK and not old & FEATURES_OK:
             self._check_features()
             self.must_check = True
@@ -111,12 +120,12 @@ class FakeDevice:
                 value &= ~FEATURES_OK
             kind = FakePackedQueue if self.has(RING_PACKED) else FakeQueue
             self.queues = [q if type(q) is kind else kind(self, q.index, q.size_max) for q in self.queues]
-        self.status = value
+        self.status = value | old & NEEDS_RESET
         if value & DRIVER_OK:
             self.live = True
 
     def _check_stage(self, old, new):
-        require(self.status_log[0] == 0, "GEN-INIT-02", "no reset first")
+        require(self.was_reset, "GEN-INIT-02", "no reset first")
         if self.legacy:
             require(not new & FEATURES_OK, "GEN-LEGINIT-01", "FEATURES_OK on a legacy device")
             steps = {0: ACKNOWLEDGE, 1: DRIVER, 3: DRIVER_OK}
@@ -164,6 +173,10 @@ class FakeDevice:
         value = int.from_bytes(self.config[off : off + width], "little")
         if self.on_config_read is not None:
             self.on_config_read(off)
+        if self.restless:
+            self.restless -= self.restless > 0
+            self.config[off] = (self.config[off] + 1) & 0xFF
+            self.generation = (self.generation + 1) & 0xFF
         return value
 
     def write_config(self, off, width, value):
@@ -205,6 +218,9 @@ class FakeDevice:
         n = len(queue.held) if self.per_poll is None else self.per_poll
         batch = []
         for chain in queue.held[:n]:
+            self.tick("chain")
+            if self.dead or self.gone or not queue.ready:
+                return
             length = self.process(queue, chain)
             batch.append(chain)
             if len(batch) < self.batch and self.has(IN_ORDER) and length == chain.room and chain is not queue.held[-1]:
@@ -218,13 +234,56 @@ class FakeDevice:
         """Do what the chain asks for; the number of bytes written."""
         return 0
 
-    def need_reset(self):
-        self.status |= NEEDS_RESET
-        self.interrupt(2)
-
     def interrupt(self, bits, queue=None):
         """bits: 1 for a used buffer of that queue, 2 for the configuration."""
+        if self.mute:
+            return
         self.isr |= bits
         self.interrupts += 1
+        if self.on_interrupt is not None:
+            self.on_interrupt()
+
+    # -- misbehaviour ------------------------------------------------------------------------
+
+    def at(self, kind, count, action):
+        """Call action() at the count-th "access" to a register or "chain" to process from now on, from 1."""
+        self.alarms.append([kind, count, action])
+
+    def tick(self, kind):
+        for alarm in list(self.alarms):
+            if alarm[0] == kind:
+                alarm[1] -= 1
+                if alarm[1] <= 0:
+                    self.alarms.remove(alarm)
+                    alarm[2]()
+
+    def die(self):
+        """Never answer again; the registers work."""
+        self.dead = True
+
+    def need_reset(self):
+        """DEVICE_NEEDS_RESET (2.1.2); not while a reset is all that has happened."""
+        if self.status:
+            self.status |= NEEDS_RESET
+        if self.status & DRIVER_OK:
+            self.interrupt(2)
+
+    def lose_state(self):
+        """Be reset, and the driver was not asked."""
+        self.status = 0
+        self.was_reset = False
+        self.lost = True
+        self._clear()
+
+    def vanish(self):
+        """Be unplugged: writes go nowhere, reads give ones, until come_back()."""
+        self.lose_state()
+        self.gone = True
+
+    def come_back(self):
+        self.gone = False
+
+    def spurious(self):
+        """Interrupt without a reason."""
         if self.on_interrupt is not None:
             self.on_interrupt()

@@ -58,6 +58,11 @@ class FakeMMIO:
 
     def read(self, off, width):
         self.reads.append(off)
+        self.device.tick("access")
+        if self.device.gone:
+            return (1 << 8 * width) - 1
+        if self.device.lost and off > 0x0C:
+            return int.from_bytes(self.device.config[off - 0x100 :][:width], "little") if off >= 0x100 else 0
         if off >= 0x100:
             self._order(off, False)
             self.config_open = True
@@ -84,7 +89,7 @@ class FakeMMIO:
             return device.offered >> 32 * sel & 0xFFFFFFFF
         if off == 0x60:
             self.seen_isr = device.isr
-            return device.isr
+            return device.isr | device.isr_noise & ~3
         if off == 0x70:
             return device.read_status()
         if off == 0xFC:
@@ -138,6 +143,9 @@ class FakeMMIO:
 
     def write(self, off, width, value):
         device = self.device
+        device.tick("access")
+        if device.gone or device.lost and not (off == 0x70 and value == 0):
+            return
         if off >= 0x100:
             self._order(off, True)
             device.write_config(off - 0x100, width, value)
