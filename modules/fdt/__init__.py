@@ -141,10 +141,11 @@ class FDT:
     def compatible(self, *names):
         """List of the Nodes, in tree order, that are compatible with any of the names."""
         if self._compatibles is None:
-            self._compatibles = []
+            found = []
             for index, at in find_in_all(self._buf, self._begin, self._strings, b"compatible\0"):
                 size = struct.unpack_from(">I", self._buf, at)[0]
-                self._compatibles.append((index, b"\0" + self._buf[at + 8 : at + 8 + size]))
+                found.append((index, b"\0" + self._buf[at + 8 : at + 8 + size]))
+            self._compatibles = found  # all of them, or none: Ctrl-C may come any time
         wanted = [b"\0" + name.encode() + b"\0" for name in names]
         found = []
         for index, value in self._compatibles:

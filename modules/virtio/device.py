@@ -142,12 +142,19 @@ class Device:
             if self.error is None:
                 self.remove()
         finally:
-            self.interrupts(False)
-            self.transport.reset()
-            self.transport.disarm()
-            self.is_open = False
-            self.error = None
-            self._drop_queues()
+            try:
+                self._shut()
+            except KeyboardInterrupt:  # it must not leave a device that is neither open nor closed
+                self._shut()
+                raise
+
+    def _shut(self):
+        self.interrupts(False)
+        self.transport.reset()
+        self.transport.disarm()
+        self.is_open = False
+        self.error = None
+        self._drop_queues()
 
     def __enter__(self):
         return self if self.is_open else self.open()
@@ -204,7 +211,7 @@ class Device:
         most = self.transport.queue_max(index)
         if most == 0:
             raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))
-        want = min(most, size or 256)
+        want = most if getattr(self.transport, "queue_fixed", False) else min(most, size or 256)
         size = 1
         while size * 2 <= want:
             size *= 2
@@ -297,11 +304,16 @@ class Device:
 
     # -- for people ------------------------------------------------------------------------
 
+    def explain(self):
+        """Which interface of the device is used, why, and QEMU's switch that changes it."""
+        return self.transport.explain()
+
     def dump(self):
         """Print status, features, configuration and queues."""
         transport = self.transport
         print(repr(self))
         print("  %r, vendor %#x, interrupt %s" % (transport, transport.vendor_id, transport.interrupt_text()))
+        print("  interface  %s" % transport.explain())
         print("  status     %s" % _t.status_names(transport.status()))
         if self.is_open:
             print("  offered    %s" % _t.feature_names(self.offered, self.FEATURE_NAMES))
