@@ -25,11 +25,11 @@ def _text(value):
     return str(value).replace(",", ",,")
 
 
-def _disk(index, disk):
+def _disk(index, disk, default):
     """-drive and -device of one disk: a path, or a dict (see command)."""
     disk = {"file": disk} if isinstance(disk, (str, os.PathLike)) else dict(disk)
     identity = disk.pop("id", f"disk{index}")
-    device = disk.pop("device", "virtio-blk-device")
+    device = disk.pop("device", default)
     properties = disk.pop("properties", "")
     drive = {"if": "none", "id": identity, "format": "raw", **disk}
     options = ",".join(f"{key}={_text(value)}" for key, value in drive.items())
@@ -50,6 +50,8 @@ def command(
     mem="256M",
     disks=(),
     legacy=False,
+    pci=False,
+    ports=(),
     append=None,
     kernel=None,
     initrd=None,
@@ -63,8 +65,10 @@ def command(
     disks: paths of raw images, or dicts of -drive options with "file" (so "readonly": "on", or a
     file of "blkdebug:..."); their keys "id", "device" and "properties" name the drive, its -device
     and what follows there.  The first disk is device 0.  legacy: version 1 register layout of
-    virtio-mmio, QEMU's default.  fw_cfg: name -> file, or bytes.  serial, qmp: QEMU's character
-    device options; "mon:stdio" adds the monitor behind Ctrl-].  extra: arguments added at the end.
+    virtio-mmio, QEMU's default.  pci: disks that name no device are on PCI.  ports: ids of PCIe root
+    ports for "bus=", or other -device texts that must come before the disks.  fw_cfg: name -> file,
+    or bytes.  serial, qmp: QEMU's character device options; "mon:stdio" adds the monitor behind
+    Ctrl-].  extra: arguments added at the end.
     """
     words = [QEMU, "-M", "virt", "-bios", str(firmware or FIRMWARE), "-smp", str(smp), "-m", str(mem)]
     words += ["-display", "none", "-monitor", "none", "-serial", serial, "-echr", str(ESCAPE)]
@@ -74,8 +78,11 @@ def command(
     for option, value in (("-kernel", kernel), ("-initrd", initrd), ("-append", append)):
         if value is not None:
             words += [option, str(value)]
+    for index, port in enumerate(ports):
+        text = port if "," in port else f"pcie-root-port,id={port},chassis={index + 1}"
+        words += ["-device", text]
     for index, disk in enumerate(disks):
-        words += _disk(index, disk)
+        words += _disk(index, disk, "virtio-blk-pci" if pci else "virtio-blk-device")
     for name, value in (fw_cfg or {}).items():
         words += _fw_cfg(name, value)
     return words + [str(word) for word in extra]
@@ -120,6 +127,7 @@ def main():
     parser.add_argument("--mem", default="256M")
     parser.add_argument("--disk", action="append", default=[], help="raw image; may be given again")
     parser.add_argument("--legacy", action="store_true", help="virtio-mmio version 1, QEMU's default")
+    parser.add_argument("--pci", action="store_true", help="disks on PCI instead of virtio-mmio")
     parser.add_argument("--kernel")
     parser.add_argument("--initrd")
     parser.add_argument("--append")
@@ -137,6 +145,7 @@ def main():
         mem=args.mem,
         disks=args.disk,
         legacy=args.legacy,
+        pci=args.pci,
         append=args.append,
         kernel=args.kernel,
         initrd=args.initrd,

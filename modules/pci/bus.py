@@ -14,7 +14,7 @@ _HOST_BRIDGE = const(0x0600)  # class and subclass
 def enumerate(host):
     """Everything from scratch."""
     numbers = list(range(host.last_bus, host.first_bus, -1))
-    host.functions = _scan(host, host.first_bus, None, numbers)
+    host.functions = sorted(_scan(host, host.first_bus, None, numbers), key=_address)
     _assign(host, host.functions)
 
 

@@ -29,6 +29,12 @@ def _open(which=0):
     return found.open()
 
 
+def _explain(which=None):
+    found = _devices() if which is None else [_discover.find(which)]
+    for device in found:
+        print("%s %s: %s" % (device.name, device.transport.name, device.explain()))
+
+
 def _keep_words():
     # When it is first imported, device.py takes the place of the word device().
     globals()["device"] = _device
@@ -57,7 +63,11 @@ devices = _Word(_devices, "devices()            list of every virtio device foun
 open = _Word(_open, "open(which)          open a device by name ('blk0') or number; returns it")
 register = _Word(_discover.register, "register(cls)        let a driver class serve its IDS from now on")
 unregister = _Word(_discover.unregister, "unregister(cls)      take a driver class out again")
-rescan = _Word(_discover.scan, "rescan()             look at the device tree again")
+reexplain = _Word(_explain, "explain([which])     which interface of a device is used, and why")
+prefer = _Word(_discover.prefer, "prefer(how[, which]) PCI: 'modern', 'legacy', 'window', None: as it was")
+scan = _Word(_discover.scan, "rescan()             look at the device tree again")
+explain = _Word(_explain, "explain([which])     which interface of a device is used, and why")
+prefer = _Word(_discover.prefer, "prefer(how[, which]) PCI: 'modern', 'legacy', 'window', None: as it was")
 scan = _Word(_command("scan"), "scan()               U-Boot's 'virtio scan'")
 info = _Word(_command("info"), "info()               U-Boot's 'virtio info'")
 device = _device = _Word(_command("device"), "device([n])          U-Boot's 'virtio device': show or choose the disk")
@@ -66,7 +76,7 @@ read = _Word(_command("read"), "read(addr, blk, n)   U-Boot's 'virtio read': blo
 write = _Word(_command("write"), "write(addr, blk, n)  U-Boot's 'virtio write': memory to blocks")
 help = _Word(_help, "help()               this list")
 
-_SHOWN = ("devices", "open", "register", "unregister", "rescan", "scan", "info", "device", "part")
+_SHOWN = ("devices", "open", "register", "unregister", "rescan", "explain", "prefer", "scan", "info", "device", "part")
 _SHOWN += ("read", "write", "help")
 
 

@@ -36,6 +36,8 @@ _TYPES = {
 
 _VENDOR = const(0x1AF4)  # of virtio devices on PCI
 
+_preferred = {}  # name of a PCI function, None: all others -> interface that prefer() chose
+
 _registered = {}  # device id -> driver class given at run time
 _slots = None  # [transport, name, Device or None], in device order
 
@@ -83,10 +85,36 @@ def _pci(tree):
     for host in pci.hosts(tree):
         for function in host.functions:
             if function.vendor == _VENDOR:
-                from . import pcifind
-
-                found.append(pcifind.find(function))
+                found.append(_transport(function))
     return [transport for transport in found if transport is not None]
+
+
+def _transport(function):
+    from . import pcifind
+
+    return pcifind.find(function, _preferred.get(function.name) or _preferred.get(None))
+
+
+def prefer(interface, which=None):
+    """Use another interface of a closed PCI device, or of all of them: 'modern', 'legacy', 'window'.
+
+    'window' is the modern one by way of PCI_CFG alone; None lets the driver choose again.
+    ValueError: no such interface. OSError: EALREADY when it is open, ENODEV when it is not on PCI.
+    """
+    if interface not in (None, "modern", "legacy", "window"):
+        raise ValueError("'modern', 'legacy' or 'window', not %r" % (interface,))
+    found = slots() if which is None else [slot for slot in slots() if slot[2] is find(which)]
+    found = [slot for slot in found if hasattr(slot[0], "function")]
+    if which is not None and not found:
+        raise OSError(errno.ENODEV, "%s is not on PCI" % find(which).name)
+    for slot in found:
+        if slot[2] is not None and slot[2].is_open:
+            raise OSError(errno.EALREADY, "%s is open: close it first" % slot[1])
+    _preferred[None if which is None else found[0][0].function.name] = interface
+    for slot in found:
+        slot[0] = _transport(slot[0].function)
+        slot[2] = None
+    return [device(slot) for slot in found]
 
 
 def _name():

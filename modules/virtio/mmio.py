@@ -81,6 +81,13 @@ class MMIO:
     def name(self):
         return "mmio@%x" % self.base
 
+    def explain(self):
+        """Which interface this is, and why; QEMU's switch that changes it."""
+        text = "registers of version %d, the only ones it has; " % self.version
+        if self.legacy:
+            return "legacy " + text + "QEMU: -global virtio-mmio.force-legacy=off gives version 2"
+        return text + "QEMU: -global virtio-mmio.force-legacy=on, its default, gives version 1"
+
     @property
     def source(self):
         """PLIC interrupt number, 0 without one; looked up in the device tree on first use."""

@@ -2,11 +2,11 @@
 
 import time
 
-import riscv
 from machine import mem8, mem16, mem32
 from micropython import const
 
 from . import transport as _t
+from .pcibase import PCIBase
 from .transport import DeviceError
 
 # Common configuration (4.1.4.3).
@@ -15,6 +15,7 @@ _DEVICE_FEATURE = const(0x04)
 _DRIVER_FEATURE_SELECT = const(0x08)
 _DRIVER_FEATURE = const(0x0C)
 _CONFIG_MSIX_VECTOR = const(0x10)
+_NUM_QUEUES = const(0x12)
 _DEVICE_STATUS = const(0x14)
 _CONFIG_GENERATION = const(0x15)
 _QUEUE_SELECT = const(0x16)
@@ -45,33 +46,41 @@ class Region:
         mem[self.addr + off] = value
 
 
-class PCI:
+class PCI(PCIBase):
     """One virtio device on PCI, modern; see transport.py for the contract."""
 
     legacy = False
     queue_align = 4
-    source = 0
     features = _t.INDIRECT_DESC | _t.EVENT_IDX | _t.VERSION_1 | _t.ACCESS_PLATFORM | _t.ORDER_PLATFORM
 
     def __init__(self, function, device_id, structures):
         """structures: a virtio.pcicap.Structures."""
-        self.function = function
-        self.device_id = device_id
-        self.vendor_id = function.vendor
+        super().__init__(function, device_id)
         self.structures = structures
         self._common = structures.common
         self._notify = structures.notify
         self._isr = structures.isr
         self._config = structures.device
         self.config_size = self._config.size if self._config is not None else 0
-        self._armed = False
+        self._generation = None
 
     def __repr__(self):
         return "<%s modern device %d>" % (self.name, self.device_id)
 
-    @property
-    def name(self):
-        return "pci@" + self.function.name
+    def explain(self):
+        """Which interface this is, and why; QEMU's switch that changes it."""
+        text = "modern interface through %s" % self.structures.text()
+        if self.structures.window:
+            text += " and PCI_CFG (%s)" % self.structures.window
+        if self.why:
+            text += ", " + self.why
+        if self.function.device < 0x1040:
+            return text + "; QEMU: disable-modern=on leaves the legacy one, disable-legacy=on this one"
+        return text + "; QEMU: disable-legacy=off adds the legacy one"
+
+    def status_address(self):
+        """Where the CPU finds the status register, None when it takes PCI_CFG."""
+        return self._common.addr + _DEVICE_STATUS if self._common.addr is not None else None
 
     # -- status and features ----------------------------------------------------------------
 
@@ -119,6 +128,8 @@ class PCI:
         for field, addr in ((_QUEUE_DESC, desc), (_QUEUE_DRIVER, avail), (_QUEUE_DEVICE, used)):
             common.put(field, 4, addr & 0xFFFFFFFF)
             common.put(field + 4, 4, addr >> 32)
+        if self.vectors is not None:
+            self._map(self._set_queue_vector, "queue %d" % index, self.vectors.of_queue(index))
         common.put(_QUEUE_ENABLE, 2, 1)
 
     def notify_register(self, index):
@@ -132,11 +143,31 @@ class PCI:
             )
         return self._notify.addr + off, index, 2
 
+    def num_queues(self):
+        return self._common.get(_NUM_QUEUES, 2)
+
     # -- interrupts -----------------------------------------------------------------------------
 
+    def set_config_vector(self, vector):
+        """Map configuration changes to an MSI-X vector; what the device made of it."""
+        self._common.put(_CONFIG_MSIX_VECTOR, 2, vector)
+        return self._common.get(_CONFIG_MSIX_VECTOR, 2)
+
+    def _set_queue_vector(self, vector):
+        self._common.put(_QUEUE_MSIX_VECTOR, 2, vector)
+        return self._common.get(_QUEUE_MSIX_VECTOR, 2)
+
     def isr(self):
-        """The causes; reading acknowledges them (4.1.4.5)."""
-        return self._isr.get(0, 1) & 3
+        """The causes; reading acknowledges them (4.1.4.5). With MSI-X only changes of the configuration."""
+        if self.vectors is None:
+            return self._isr.get(0, 1) & 3
+        before = self._generation
+        self._generation = self.generation()
+        return 0 if before == self._generation else 2
+
+    def arm(self):
+        super().arm()
+        self._generation = self.generation()
 
     def ack(self, bits):
         """Nothing: isr() did it."""
@@ -151,17 +182,3 @@ class PCI:
 
     def generation(self):
         return self._common.get(_CONFIG_GENERATION, 1)
-
-    # -- bus mastering, and the table of devices that C resets ----------------------------------
-
-    def arm(self):
-        riscv.quiesce_add(self._common.addr + _DEVICE_STATUS, 1)
-        if not self._armed:
-            self._armed = True
-            self.function.master(True)
-
-    def disarm(self):
-        riscv.quiesce_remove(self._common.addr + _DEVICE_STATUS)
-        if self._armed:
-            self._armed = False
-            self.function.master(False)

@@ -102,14 +102,16 @@ def read(function):
 class Structures:
     """The structures of a function: Regions, None where there is none.
 
-    text: where they are, for people; window: whether PCI_CFG is needed to reach them.
+    chosen: type -> Capability. window: why PCI_CFG is used, None when it is not.
     """
 
-    def __init__(self, function, capabilities):
+    def __init__(self, function, capabilities, window=False):
+        """window: use PCI_CFG though there are other ways."""
         self.function = function
         self.capabilities = capabilities
+        self._always = window
         self.chosen = {}  # type -> Capability
-        self.window = None
+        self.window = None  # why PCI_CFG is used
         self.cfg = ([c for c in capabilities if c.kind == _PCI_CFG] or [None])[0]
         self.common = self._region(_COMMON)
         self.notify = self._region(_NOTIFY)
@@ -122,22 +124,22 @@ class Structures:
     def missing(self):
         """Names of what every device must have and this has not."""
         found = ((_COMMON, self.common), (_NOTIFY, self.notify), (_ISR, self.isr))
-        return [_NAMES[kind] for kind, region in found if region is None]
+        return ["%s structure" % _NAMES[kind] for kind, region in found if region is None]
 
     def _region(self, kind):
         """The first structure of a type that can be reached (4.1.4.1)."""
         same = [c for c in self.capabilities if c.kind == kind and c.bar is not None]
         for capability in same:
-            if capability.bar.address is not None:
+            if capability.bar.address is not None and not self._always:
                 self.chosen[kind] = capability
                 return Region(capability.bar.cpu_address + capability.offset, capability.size)
-        if same and self.cfg is not None:
-            from .pciwindow import WindowRegion
+        if not same or self.cfg is None:
+            return None
+        from .pciwindow import WindowRegion
 
-            self.chosen[kind] = capability = same[0]
-            self.window = "BAR%d has no address" % capability.index
-            return WindowRegion(self.function, self.cfg.at, capability)
-        return None
+        self.chosen[kind] = capability = same[0]
+        self.window = "on demand" if self._always else "BAR%d has no address" % capability.index
+        return WindowRegion(self.function, self.cfg.at, capability)
 
     def _check_overlap(self):
         found = list(self.chosen.values())

@@ -1,7 +1,10 @@
 """PCI functions to virtio transports: which ids are virtio, and which interface is used."""
 
+import errno
+
 from micropython import const
 
+from .pcibase import PCIBase
 from .transport import DeviceError
 
 _VENDOR = const(0x1AF4)
@@ -19,54 +22,82 @@ def type_of(function):
     return _TRANSITIONAL.get(device) or function.subsystem[1]
 
 
-def find(function):
-    """The transport for a function, None when it is no virtio device."""
+def find(function, wanted=None):
+    """The transport for a function, None when it is no virtio device.
+
+    wanted: 'modern', 'legacy', 'window' (modern by way of PCI_CFG), or None: the best. What cannot
+    be used becomes a Broken, which says why when it is opened.
+    """
     device_id = type_of(function)
     if device_id == 0:
         return None
     try:
-        return _modern(function, device_id)
+        if wanted == "legacy":
+            return _legacy(function, device_id, "as prefer() asked for")
+        return _best(function, device_id, wanted)
     except OSError as e:
         return Broken(function, device_id, e.args[-1])
 
 
-def _modern(function, device_id):
+def _best(function, device_id, wanted):
+    """Modern, or legacy where there is nothing modern (4.1.5.1.1.1)."""
     from . import pcicap
-    from .pci import PCI
 
-    structures = pcicap.Structures(function, pcicap.read(function))
+    capabilities = pcicap.read(function)
+    structures = pcicap.Structures(function, capabilities, wanted == "window")
     missing = structures.missing()
-    if missing:
-        raise OSError(5, "PCI %s: no virtio structure: %s" % (function.name, ", ".join(missing)))
-    return PCI(function, device_id, structures)
+    if not missing:
+        from .pci import PCI
+
+        transport = PCI(function, device_id, structures)
+        transport.why = "as prefer() asked for" if wanted else ""
+        return transport
+    if wanted:
+        raise _nothing(function, "no " + " and no ".join(missing))
+    if [c for c in capabilities if c.bar is not None]:
+        why = "because of the modern one the CPU cannot reach: " + ", ".join(missing)
+    else:
+        why = "because there are no virtio capabilities"
+    return _legacy(function, device_id, why)
 
 
-class Broken:
-    """In place of the transport of a device that cannot be used: says why when it is opened."""
+def _legacy(function, device_id, why):
+    bar = function.bars.get(0)
+    if function.device >= _MODERN or bar is None or bar.kind != "io":
+        raise _nothing(function, why + ", and no legacy interface (QEMU: disable-legacy=off)")
+    from .pci_legacy import PCILegacy
+
+    transport = PCILegacy(function, device_id)
+    transport.why = why
+    return transport
+
+
+def _nothing(function, why):
+    return OSError(errno.ENODEV, "PCI %s: %s" % (function.name, why))
+
+
+class Broken(PCIBase):
+    """In place of the transport of a device that cannot be used."""
 
     legacy = False
-    source = 0
     features = 0
     config_size = 0
 
     def __init__(self, function, device_id, why):
-        self.function = function
-        self.device_id = device_id
-        self.vendor_id = function.vendor
+        super().__init__(function, device_id)
         self.why = why
 
-    @property
-    def name(self):
-        return "pci@" + self.function.name
-
     def __repr__(self):
-        return "<%s device %d unusable>" % (self.name, self.device_id)
+        return "<%s unusable device %d>" % (self.name, self.device_id)
+
+    def explain(self):
+        return "cannot be used: " + self.why
 
     def status(self):
         return 0
 
+    def set_status(self, bits):
+        pass
+
     def reset(self):
         raise DeviceError(self.why)
-
-    def explain(self):
-        return "cannot be used: " + self.why

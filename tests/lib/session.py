@@ -198,8 +198,8 @@ class Session:
     console: "socket" (this object talks to the guest), or "pty"/"tcp" (somebody else does: see .port).
     autoboot: False tells the firmware not to boot what it finds on the disks.
     allow: regular expressions of guest-error and stderr lines that this test expects.
-    options: keyword arguments of tools/qemu.py's command(): smp, mem, disks, legacy, append, kernel, initrd, fw_cfg,
-    extra.
+    options: keyword arguments of tools/qemu.py's command(): smp, mem, disks, legacy, pci, ports, append, kernel,
+    initrd, fw_cfg, extra.
     """
 
     def __init__(self, name="session", firmware=None, console="socket", autoboot=False, allow=(), **options):

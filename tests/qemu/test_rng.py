@@ -1,11 +1,12 @@
 """virtio-rng in QEMU, and where os.urandom gets its bytes from."""
 
+import bus
 import pytest
 
 
-@pytest.fixture(scope="module", params=["mmio", "mmio-legacy"])
+@pytest.fixture(scope="module", params=bus.variants("virtio-rng", full=False), ids=str)
 def machine(request):
-    return {"legacy": request.param == "mmio-legacy", "extra": ["-device", "virtio-rng-device"]}
+    return request.param.machine(devices=["virtio-rng"])
 
 
 # How far the least even byte value of 100000 bytes is from its share, in standard deviations.
