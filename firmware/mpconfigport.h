@@ -93,7 +93,7 @@ typedef intptr_t mp_off_t;
 #define MICROPY_PY_OS_UNAME (1)
 #define MICROPY_PY_OS_SYNC (1)
 #define MICROPY_PY_OS_URANDOM (1)
-#define MICROPY_PY_OS_DUPTERM (1)
+#define MICROPY_PY_OS_DUPTERM (4) // beside the UART: consoles, keyboards, a screen
 #define MICROPY_PY_OS_DUPTERM_NOTIFY (1)
 #define MICROPY_PY_TIME_INCLUDEFILE "firmware/modtime.c"
 #define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (1)

@@ -132,6 +132,15 @@ void mp_hal_delay_ms(mp_uint_t ms) {
     mp_hal_delay_us(ms > UINT64_MAX / 2000 ? INT64_MAX : ms * 1000);
 }
 
+static bool on_dupterm(void) {
+    for (size_t i = 0; i < MICROPY_PY_OS_DUPTERM; i++) {
+        if (MP_STATE_VM(dupterm_objs[i]) != MP_OBJ_NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
         int c = uart16550_get();
@@ -146,7 +155,7 @@ int mp_hal_stdin_rx_chr(void) {
         if (c >= 0) {
             return c;
         }
-        mp_event_wait_ms(MP_STATE_VM(dupterm_objs[0]) == MP_OBJ_NULL ? (mp_uint_t)-1 : DUPTERM_POLL_MS);
+        mp_event_wait_ms(on_dupterm() ? DUPTERM_POLL_MS : (mp_uint_t)-1);
     }
 }
 

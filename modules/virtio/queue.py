@@ -62,6 +62,10 @@ class Virtqueue:
         self.live = False
         self._state.buf[96] = 1
 
+    def distrust_lengths(self):
+        """Take used lengths above the writable bytes for what they are with some devices: wrong."""
+        self._state.buf[60] |= 2
+
     def __repr__(self):
         return "<queue %d of %s: size %d, %d free, %d in flight%s%s>" % (
             self.index,
