@@ -55,10 +55,13 @@ class Blk(Device):
     # -- start -------------------------------------------------------------------------
 
     def choose(self, features):
-        """A host-managed zoned disk is refused (5.2.5.2); others work as plain disks."""
+        """A host-managed zoned disk is refused (5.2.5.2); others work as plain disks.
+
+        The slots of blkring.py stay where they are in a split ring, which IN_ORDER forbids (2.7.5).
+        """
         if self.offered >> 17 & 1 and self.config_u8(92) == 1:
             raise DeviceError("%s: host-managed zones are not supported" % self.name)
-        return features
+        return features if features >> 34 & 1 else features & ~(1 << 35)
 
     def probe(self):
         self.vq = vq = self.queue(0, _SIZE)

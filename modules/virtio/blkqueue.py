@@ -32,6 +32,8 @@ class Engine:
         self.device = device
         self.vq = vq
         self.st = vq.st
+        self.publish = vq._publish
+        self.reap = vq._reap
         self._make_slots(vq)
         self.requests = {}  # tag -> Request
         self._tags = []  # free ones below _next_tag
@@ -134,13 +136,12 @@ class Engine:
         bk = self.bk
         own = pool.pop()
         tag = own.tag
-        if blkring.single(st, bk, kind, sector, addr, n, tag):
+        if blkring.single(st, bk, own.table.addr, kind, sector, addr, n, tag):
             pool.append(own)
             return self.run(kind, ((sector, buf),), _SLOTS, timeout_ms)
         own.pieces = ((sector, buf),)
-        fence = riscv.fence
-        ring.publish(st, fence)
-        if ring.reap(st, _SPINS, fence) != 1 or blkring.finish(st, bk, tag):
+        self.publish(st)
+        if self.reap(st, _SPINS) != 1 or blkring.finish(st, bk, tag):
             return self._linger(own, kind, timeout_ms)
         own.pieces = ()
         pool.append(own)
@@ -202,7 +203,7 @@ class Engine:
             self._restage(req, bits)
         elif not self._waiting:
             n -= blkring.feed(self.st, bk, table.addr, n, kind, tag, depth)
-            ring.publish(self.st, riscv.fence)
+            self.publish(self.st)
             if n == 0:
                 return
         self._waiting.append(req)
@@ -338,14 +339,13 @@ class Engine:
         """Wait until a request is over; a look every fraction of a millisecond, Ctrl-C in between."""
         st = self.st
         bk = self.bk
-        fence = riscv.fence
         deadline = None
         rounds = 0
         if not self.vq.live:
             self.left(req)
-        ring.publish(st, fence)  # in case Ctrl-C came before that was done
+        self.publish(st)  # in case Ctrl-C came before that was done
         while True:
-            n = ring.reap(st, _SPINS, fence)
+            n = self.reap(st, _SPINS)
             left = blkring.finish(st, bk, req.tag)
             if left < 0 or n >= _OVERRUN:
                 left = self._settle(n, req)
@@ -369,7 +369,7 @@ class Engine:
     def pump(self):
         """Take what the device has finished and post what waits. Never blocks."""
         self.device.check()
-        n = ring.reap(self.st, 1, riscv.fence)
+        n = self.reap(self.st, 1)
         if blkring.finish(self.st, self.bk, 0) < 0 or n >= _OVERRUN:
             self._settle(n, None)
         if self._waiting:
@@ -377,11 +377,11 @@ class Engine:
 
     def _settle(self, n, req):
         """Go through what blkring.finish() left for Python; what is left of req."""
-        head = ring.first(self.st)
+        head = ring.first(self.st, 0)
         while head >= 0:
             self._complete(head)
             blkring.finish(self.st, self.bk, 0)
-            head = ring.first(self.st)
+            head = ring.first(self.st, 0)
         if n >= _OVERRUN:
             self.vq.overrun()
         return blkring.left(self.bk, req.tag) if req is not None else 0

@@ -211,10 +211,12 @@ class Device:
         most = self.transport.queue_max(index)
         if most == 0:
             raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))
-        want = most if getattr(self.transport, "queue_fixed", False) else min(most, size or 256)
+        want = most if getattr(self.transport, "queue_fixed", False) else min(most, size or 256, 32768)
         size = 1
         while size * 2 <= want:
             size *= 2
+        if self.has(34):  # a packed queue has any size (2.8.10.1)
+            size = want
         queue = Virtqueue(self, index, size, self.transport.notify_register(index))
         self.queues[index] = queue
         self.transport.queue_setup(index, size, queue.desc, queue.avail, queue.used)

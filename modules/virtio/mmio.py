@@ -72,7 +72,7 @@ class MMIO:
         if self.legacy:
             self.features = _t.INDIRECT_DESC | _t.EVENT_IDX | _t.ANY_LAYOUT
         else:
-            self.features = _t.INDIRECT_DESC | _t.EVENT_IDX | _t.VERSION_1 | _t.ACCESS_PLATFORM | _t.ORDER_PLATFORM
+            self.features = _t.MODERN
 
     def __repr__(self):
         return "<%s version %d device %d>" % (self.name, self.version, self.device_id)

@@ -4,26 +4,29 @@ import errno
 import struct
 import time
 
+import micropython
 import riscv
 from micropython import const
 
-from . import ring
+from . import packed, ring
 from .dma import Area
 
-_NEXT = const(1)
-_WRITE = const(2)
-_INDIRECT = const(4)
 _DIRECT_MAX = const(4)  # longer chains go into an indirect table when that was negotiated
-_SPINS = const(3000)  # rounds of one look at used.idx: some microseconds, deaf to Ctrl-C
+_PAIRS = const(16)  # buffers that the table for chains has room for, longer ones get their own
+_SPINS = const(3000)  # rounds of one look at the ring: some microseconds, deaf to Ctrl-C
 _OVERRUN = const(0x10000)
+_HELD = const(0x80000)
+_TAKEN = const(0xC0000)  # HELD or FIXED
+_LONGEST = const(1 << 32)  # bytes of a chain
 
 
 class Virtqueue:
-    """A split virtqueue (2.7).
+    """A split (2.7) or packed (2.8) virtqueue.
 
     The queue owns every buffer from add() until the device has used it or was reset: it keeps a
     reference, so neither a timeout nor Ctrl-C frees memory that the device may still write.
-    A head stays valid from add() until get() or wait() has handed its result out.
+    A chain with a token is given back by get(), one without by wait(). Native code is not
+    interrupted by callbacks: what must be done at once is done in one such method.
     """
 
     def __init__(self, device, index, size, register):
@@ -32,30 +35,41 @@ class Virtqueue:
         self.index = index
         self.size = size
         self.live = True  # False once the device was reset
-        legacy = device.transport.legacy
+        self.packed = device.has(34)
+        self.indirect = device.has(28)
+        self.event_idx = device.has(29)
+        self.in_order = device.has(35)
+        self._ring = layout = packed if self.packed else ring
         align = device.transport.queue_align
-        avail, used, total = ring.layout(size, align)
+        avail, used, total = layout.layout(size, align)
         self._area = Area(total, align if align > 16 else 16)
         self.desc = self._area.addr
         self.avail = self.desc + avail
         self.used = self.desc + used
-        self._shadow = Area(ring.SHADOW_SIZE * size)
         self._state = Area(ring.STATE_SIZE)
         self.st = self._state.addr
-        self.indirect = device.has(28)
-        self.event_idx = device.has(29)
-        self._init_state(legacy, register)
-        self._inflight = {}  # head -> (token, readable, writable)
-        self._tables = {}  # head -> Area of an indirect table, kept for the next time
+        self._post = layout.post
+        self._publish = layout.publish
+        self._reap = layout.reap
+        self._poll = layout.poll
+        self._init_state(device, layout, register)
+        self._scratch = Area(16 * _PAIRS)
+        self._inflight = [None] * size  # head -> (token, readable, writable, indirect table)
+        self._tables = []  # indirect tables for the next chains
         self._orphans = set()  # heads nobody waits for any more
 
-    def _init_state(self, legacy, register):
-        flags = (1 if self.event_idx else 0) | (2 if legacy else 0)
+    def _init_state(self, device, layout, register):
+        entries = 1
+        while entries < self.size:
+            entries *= 2
+        self._shadow = Area(ring.SHADOW_SIZE * entries)
+        flags = self.event_idx | device.transport.legacy << 1 | self.in_order << 3 | device.has(38) << 4
+        flags |= self.packed << 5 | (self.in_order and not self.packed) << 6
         addrs = (self.desc, self.avail, self.used, self._shadow.addr)
         struct.pack_into("<4Q", self._state.buf, 0, *addrs)
         struct.pack_into("<I", self._state.buf, 60, flags)
         struct.pack_into("<QII", self._state.buf, 80, *register)
-        ring.init(self.st, self.size)
+        ring.init(self.st, self.size, layout.START)
 
     def stop(self):
         """The device was reset or given up: nothing more goes into this ring."""
@@ -67,14 +81,16 @@ class Virtqueue:
         self._state.buf[60] |= 2
 
     def __repr__(self):
-        return "<queue %d of %s: size %d, %d free, %d in flight%s%s>" % (
+        return "<queue %d of %s: %s, size %d, %d free, %d in flight%s%s%s>" % (
             self.index,
             self.device.name,
+            "packed" if self.packed else "split",
             self.size,
             self.num_free,
             self.in_flight,
             ", indirect" if self.indirect else "",
             ", event_idx" if self.event_idx else "",
+            ", in order" if self.in_order else "",
         )
 
     def _word(self, i):
@@ -92,89 +108,95 @@ class Virtqueue:
 
     # -- giving buffers to the device ---------------------------------------------------
 
+    @micropython.native
     def add(self, readable, writable, token=None):
-        """Put one chain into the available ring and show it to the device; its head.
+        """Put one chain into the ring; its head. notify() shows it to the device.
 
         readable, writable: sequences of buffers or (addr, len) pairs, device-readable first in
-        the chain. Does not block, does not notify. OSError(EAGAIN): too few free descriptors.
+        the chain. Does not block. token: what get() gives back with the chain; without one get()
+        leaves the chain to wait(head). OSError(EAGAIN): too few free descriptors.
         ValueError: empty, longer than the queue, or an empty buffer.
         """
-        self.device.check()
-        pairs = [_span(b) for b in readable]
-        split = len(pairs)
-        for b in writable:
-            pairs.append(_span(b))
-        n = len(pairs)
-        if not 0 < n <= self.size:
+        if not self.live:
+            self._dead()
+        split = len(readable)
+        n = split + len(writable)
+        if n == 0 or n > self.size:
             raise ValueError("%d buffers in one chain, 1 to %d allowed" % (n, self.size))
-        indirect = self.indirect and n > 1 and (n > _DIRECT_MAX or n > self.num_free)
-        head = ring.take(self.st, 1 if indirect else n)
+        how = _HELD if token is None else 0
+        table = self._scratch
+        if n > _DIRECT_MAX and self.indirect:
+            how |= 1
+        if how & 1 or n > _PAIRS:
+            table = self._table(n)
+        st = self.st
+        at = table.addr
+        if self._pairs(at, readable, False) + self._pairs(at + 16 * split, writable, True) > _LONGEST:
+            raise ValueError("more than 2^32 bytes in one chain")
+        head = self._post(st, at, n, split, how)
+        if head < 0 and self.indirect and n > 1 and not how & 1:
+            how |= 1
+            pairs = table
+            table = self._table(n)
+            table.buf[: 16 * n] = pairs.buf[: 16 * n]
+            head = self._post(st, table.addr, n, split, how)
         if head < 0:
             raise OSError(errno.EAGAIN, "%s: queue %d is full" % (self.device.name, self.index))
-        try:
-            self._inflight[head] = (token, readable, writable)
-            if indirect:
-                total = self._fill_table(head, pairs, split)
-            else:
-                total = self._fill_chain(head, pairs, split)
-            ring.put(self.st, head, total)
-        except BaseException:
-            if ring.state(self.st, head) == -2:
-                self._inflight.pop(head, None)
-                ring.give(self.st, head)
-            raise
+        self._inflight[head] = (token, readable, writable, table if how & 1 else None)
         return head
 
-    def _fill_chain(self, head, pairs, split):
-        """Write a direct chain; the writable bytes in it."""
+    @micropython.native
+    def _pairs(self, table, bufs, writable):
+        """Write addresses and lengths into a table; the bytes in all."""
+        addr_of = riscv.addr
+        pair = ring.pair
         total = 0
-        last = len(pairs) - 1
-        at = head
-        for i in range(last + 1):
-            addr, n = pairs[i]
-            flags = 0 if i == last else _NEXT
-            if i >= split:
-                flags |= _WRITE
-                total += n
-            at = ring.fill(self.st, at, addr, n, flags)
+        i = 0
+        for buf in bufs:
+            if type(buf) is tuple:
+                addr, n = buf
+            else:
+                n = len(buf)
+                addr = addr_of(buf, writable)
+            if n <= 0:
+                raise ValueError("a buffer in a chain is empty")
+            pair(table, i, addr, n)
+            total += n
+            i += 1
         return total
 
-    def _fill_table(self, head, pairs, split):
-        """Write an indirect table (2.7.5.3) and the descriptor that points to it."""
-        n = len(pairs)
-        table = self._tables.get(head)
-        if table is None or table.size < 16 * n:
-            table = self._tables[head] = Area(16 * n)
-        total = 0
-        for i in range(n):
-            addr, size = pairs[i]
-            flags = 0 if i == n - 1 else _NEXT
-            if i >= split:
-                flags |= _WRITE
-                total += size
-            ring.entry(table.addr, i, addr, size, flags)
-        ring.fill(self.st, head, table.addr, 16 * n, _INDIRECT)
-        return total
+    def _table(self, n):
+        """Room for n pairs and one more, of its own for as long as a chain needs it."""
+        table = self._tables.pop() if self._tables else None
+        if table is None or table.size < 16 * n + 16:
+            table = Area(16 * (n if n > _PAIRS else _PAIRS) + 16)
+        return table
+
+    def _dead(self):
+        self.device.check()
+        raise OSError(errno.EIO, "%s: queue %d was reset" % (self.device.name, self.index))
 
     def notify(self):
-        """Publish what was added and notify the device if it asked for that (2.7.13)."""
-        ring.publish(self.st, riscv.fence)
+        """Publish what was added and notify the device if it asked for that (2.7.13, 2.8.21)."""
+        self._publish(self.st)
 
     # -- taking them back ------------------------------------------------------------------
 
     def reap(self):
         """Take what the device has used into the done list, one viper call; how many."""
-        n = ring.reap(self.st, 1, riscv.fence)
+        n = self._reap(self.st, 1)
         if n >= _OVERRUN:
             self.overrun()
         if self._orphans:
             self._sweep()
         return n
 
+    @micropython.native
     def _sweep(self):
         """Free the chains that nobody waits for and that the device has used by now."""
         for head in list(self._orphans):
             if ring.state(self.st, head) >= 0:
+                self._orphans.discard(head)
                 self.release(head)
 
     def overrun(self):
@@ -191,29 +213,36 @@ class Virtqueue:
             text = "used id %d: length %d is more than its writable bytes" % (head, value)
         self.device.fail("queue %d: %s" % (self.index, text))
 
+    @micropython.native
     def get(self):
-        """(token, used length) of the next chain the device is done with; None without one."""
-        head = ring.first(self.st)
+        """(token, used length) of the next chain with a token that the device is done with, or None."""
+        head = ring.first(self.st, _TAKEN)
         if head < 0:
-            self.device.check()
+            if not self.live:
+                self._dead()
             self.reap()
-            head = ring.first(self.st)
+            head = ring.first(self.st, _TAKEN)
             if head < 0:
                 return None
-        token = self.token(head)
+        token = self._inflight[head][0]
         return token, self.release(head)
 
     def token(self, head):
         """What add() was given as token; None for a head without a chain of its own."""
-        entry = self._inflight.get(head)
+        entry = self._inflight[head]
         return None if entry is None else entry[0]
 
+    @micropython.native
     def release(self, head):
         """Free a chain that is done; its used length."""
         used = ring.state(self.st, head)
-        self._orphans.discard(head)
-        self._inflight.pop(head, None)
+        if used < 0:
+            raise ValueError("head %d is not used" % head)
+        entry = self._inflight[head]
+        self._inflight[head] = None
         ring.give(self.st, head)
+        if entry is not None and entry[3] is not None:
+            self._tables.append(entry[3])
         return used
 
     def wait(self, head, timeout_ms=1000):
@@ -222,22 +251,31 @@ class Virtqueue:
         OSError(ETIMEDOUT): the queue keeps the buffers until the device uses them or is reset,
         and the head is no longer the caller's. DeviceError: the device broke down meanwhile.
         """
-        if ring.state(self.st, head) == -2:
+        if ring.hold(self.st, head) == -2:
             raise ValueError("head %d is not in flight" % head)
         try:
             self.notify()
             self._wait(head, timeout_ms)
         except BaseException:
-            self._orphans.add(head)
+            self.abandon(head)
             raise
         return self.release(head)
+
+    @micropython.native
+    def abandon(self, head):
+        """Nobody waits for this chain any more: it is freed when the device has used it."""
+        if ring.hold(self.st, head) != -2:
+            self._orphans.add(head)
 
     def _wait(self, head, timeout_ms):
         deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
         while True:
             self.reap()
-            if ring.state(self.st, head) >= 0:
+            used = ring.state(self.st, head)
+            if used >= 0:
                 return
+            if used == -2:
+                raise ValueError("head %d was taken by somebody else" % head)
             if not self.poll(deadline):
                 raise OSError(
                     errno.ETIMEDOUT,
@@ -247,10 +285,12 @@ class Virtqueue:
     def poll(self, deadline):
         """Wait until there is something to reap or time.ticks_ms() passes deadline; which."""
         rounds = 0
-        while not ring.poll(self.st, _SPINS):
+        while not self._poll(self.st, _SPINS):
+            if not self.live:
+                self._dead()
             if time.ticks_diff(deadline, time.ticks_ms()) <= 0:
                 self.device.check_status()
-                return ring.poll(self.st, 1)
+                return self._poll(self.st, 1)
             rounds += 1
             if rounds & 255 == 0:
                 self.device.check_status()
@@ -259,8 +299,21 @@ class Virtqueue:
     # -- interrupts --------------------------------------------------------------------------
 
     def listen(self, wanted):
-        """Ask for used-buffer interrupts, or not; True when something came in meanwhile (2.7.7)."""
-        return ring.listen(self.st, 1 if wanted else 0, riscv.fence) != 0
+        """Ask for used-buffer interrupts, or not; True when something came in meanwhile (2.7.7, 2.8.10)."""
+        return self._ring.listen(self.st, 1 if wanted else 0, 0) != 0
+
+    def disable_cb(self):
+        """No interrupts for used buffers, please; some may come all the same."""
+        self._ring.listen(self.st, 0, 0)
+
+    def enable_cb(self):
+        """Interrupts for used buffers again; True: there are some already, take them now."""
+        return self._ring.listen(self.st, 1, 0) != 0
+
+    def enable_cb_delayed(self):
+        """Like enable_cb(); with EVENT_IDX the interrupt waits for three quarters of what is in flight."""
+        ahead = (self.size - self.num_free if self.packed else self.in_flight) * 3 // 4
+        return self._ring.listen(self.st, 1, ahead) != 0
 
     # -- for people ------------------------------------------------------------------------------
 
@@ -288,15 +341,3 @@ class Virtqueue:
             if not flags & 1:
                 return
             at = link
-
-
-def _span(buf):
-    """(physical address, bytes) of a buffer; an (addr, len) pair passes through."""
-    if isinstance(buf, tuple):
-        addr, n = buf
-    else:
-        n = len(buf)
-        addr = riscv.addr(buf)
-    if n <= 0:
-        raise ValueError("a buffer in a chain is empty")
-    return addr, n

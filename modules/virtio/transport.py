@@ -53,7 +53,17 @@ INDIRECT_DESC = const(1 << 28)
 EVENT_IDX = const(1 << 29)
 VERSION_1 = const(1 << 32)
 ACCESS_PLATFORM = const(1 << 33)
+RING_PACKED = const(1 << 34)
+IN_ORDER = const(1 << 35)
 ORDER_PLATFORM = const(1 << 36)
+NOTIFICATION_DATA = const(1 << 38)
+NOTIF_CONFIG_DATA = const(1 << 39)
+RING_RESET = const(1 << 40)
+
+# What queues and drivers can handle over any modern transport.
+MODERN = const(
+    (1 << 28) | (1 << 29) | (1 << 32) | (1 << 33) | (1 << 34) | (1 << 35) | (1 << 36) | (1 << 38) | (1 << 40)
+)
 
 _FEATURES = {
     24: "NOTIFY_ON_EMPTY",
