@@ -45,6 +45,7 @@ int csrcall_number(const char *name) {
         { "mtvec", 0x305 }, { "mcounteren", 0x306 }, { "menvcfg", 0x30a }, { "mcountinhibit", 0x320 },
         { "mscratch", 0x340 }, { "mepc", 0x341 }, { "mcause", 0x342 }, { "mtval", 0x343 }, { "mip", 0x344 },
         { "mtinst", 0x34a }, { "mtval2", 0x34b },
+        { "miselect", 0x350 }, { "mireg", 0x351 }, { "mtopei", 0x35c }, { "mtopi", 0xfb0 },
         { "pmpcfg0", 0x3a0 }, { "pmpcfg2", 0x3a2 }, { "pmpaddr0", 0x3b0 }, { "pmpaddr1", 0x3b1 },
         { "pmpaddr2", 0x3b2 }, { "pmpaddr3", 0x3b3 },
         { "tselect", 0x7a0 }, { "tdata1", 0x7a1 }, { "tdata2", 0x7a2 }, { "tdata3", 0x7a3 }, { "tinfo", 0x7a4 },

@@ -31,6 +31,7 @@ typedef struct _node_t {
     uint32_t parent_phandle; // interrupt-parent
     uint32_t child_intc; // phandle of an interrupt-controller child
     prop_t compatible, reg, interrupts, extended, device_type, reg_shift, ndev, status, isa, isa_list;
+    prop_t msi_parent, children, guest_bits;
 } node_t;
 
 static uint32_t be32(const uint8_t *p) {
@@ -96,14 +97,21 @@ static size_t add_ranges(const node_t *node, const node_t *parent, fdt_early_ran
     return n;
 }
 
-static size_t add_controller(fdt_early_controller_t *list, size_t n, uint64_t addr, const node_t *node) {
-    if (n < FDT_EARLY_CONTROLLERS) {
+static size_t add_controller(fdt_early_controller_t *list, size_t n, size_t max, uint64_t addr,
+    const node_t *node, const node_t *parent) {
+    if (n < max) {
         list[n++] = (fdt_early_controller_t) {
             addr, prop_u32(&node->ndev, 0), node->phandle, node->extended.data, node->extended.len,
+            node->reg.data, node->reg.len, { parent->address_cells, parent->size_cells },
+            prop_u32(&node->guest_bits, 0), prop_u32(&node->msi_parent, 0), node->children.data, node->children.len,
         };
     }
     return n;
 }
+
+#define ADD_CONTROLLER(f, list, addr, node, parent) \
+    ((f)->num_##list = add_controller((f)->list, (f)->num_##list, sizeof((f)->list) / sizeof((f)->list[0]), \
+    addr, node, parent))
 
 // Several nodes, one after the other in memory: hart 0's is the lowest.
 static void set_msip(uint64_t addr) {
@@ -119,20 +127,25 @@ static void end_of_device(const node_t *node, const node_t *parent) {
     if (prop_has(c, "ns16550a") && (f->uart == 0 || addr < f->uart)) {
         f->uart = addr;
         f->uart_irq = prop_u32(&node->interrupts, 0);
+        f->uart_trigger = node->interrupts.len >= 8 ? be32(node->interrupts.data + 4) : 4;
         f->uart_parent = node->parent_phandle;
         f->uart_shift = prop_u32(&node->reg_shift, 0);
     } else if (prop_has(c, "riscv,plic0") || prop_has(c, "sifive,plic-1.0.0")) {
-        f->num_plics = add_controller(f->plics, f->num_plics, addr, node);
+        ADD_CONTROLLER(f, plics, addr, node, parent);
+    } else if (prop_has(c, "riscv,aplic")) {
+        ADD_CONTROLLER(f, aplics, addr, node, parent);
+    } else if (prop_has(c, "riscv,imsics")) {
+        ADD_CONTROLLER(f, imsics, addr, node, parent);
     } else if (prop_has(c, "riscv,clint0") || prop_has(c, "sifive,clint0")) {
         set_msip(addr);
-        f->num_timers = add_controller(f->timers, f->num_timers, addr + 0x4000, node); // the CLINT's fixed layout
+        ADD_CONTROLLER(f, timers, addr + 0x4000, node, parent); // the CLINT's fixed layout
     } else if (prop_has(c, "riscv,aclint-mswi")) {
         set_msip(addr);
     } else if (prop_has(c, "riscv,aclint-mtimer")) {
         // two ranges: mtime, mtimecmp
         uint32_t step = 4 * (parent->address_cells + parent->size_cells);
         addr = node->reg.len >= 2 * step ? cells(node->reg.data + step, parent->address_cells) : addr;
-        f->num_timers = add_controller(f->timers, f->num_timers, addr, node);
+        ADD_CONTROLLER(f, timers, addr, node, parent);
     } else if (prop_has(c, "sifive,test0")) {
         f->test = addr;
     } else if (prop_has(c, "google,goldfish-rtc")) {
@@ -181,6 +194,11 @@ static void property(node_t *node, const char *name, prop_t p) {
         { "device_type", offsetof(node_t, device_type) },
         { "reg-shift", offsetof(node_t, reg_shift) },
         { "riscv,ndev", offsetof(node_t, ndev) },
+        { "riscv,num-sources", offsetof(node_t, ndev) },
+        { "riscv,num-ids", offsetof(node_t, ndev) },
+        { "riscv,guest-index-bits", offsetof(node_t, guest_bits) },
+        { "riscv,children", offsetof(node_t, children) },
+        { "msi-parent", offsetof(node_t, msi_parent) },
         { "status", offsetof(node_t, status) },
         { "riscv,isa", offsetof(node_t, isa) },
         { "riscv,isa-extensions", offsetof(node_t, isa_list) },
@@ -294,6 +312,69 @@ static int find_row(const fdt_early_controller_t *c, uint32_t intc, uint32_t irq
     return -1;
 }
 
+// Page number `row` of an IMSIC's parts, each of which begins with a hart.
+static uint64_t imsic_page(const fdt_early_controller_t *c, uint64_t row) {
+    uint64_t off = row << (12 + (c->guest_bits & 7));
+    uint32_t step = 4 * (c->reg_cells[0] + c->reg_cells[1]);
+    for (size_t i = 0; step != 0 && i + step <= c->regs_len; i += step) {
+        uint64_t size = cells(c->regs + i + 4 * c->reg_cells[0], c->reg_cells[1]);
+        if (off < size) {
+            return cells(c->regs + i, c->reg_cells[0]) + off;
+        }
+        off -= size;
+    }
+    return 0;
+}
+
+static void select_plic(fdt_early_t *f, uint32_t intc) {
+    int seen;
+    f->plic_context = -1;
+    for (size_t i = 0; i < f->num_plics && f->plic_context < 0; ++i) {
+        const fdt_early_controller_t *c = &f->plics[i];
+        f->plic = c->addr;
+        f->plic_sources = c->sources;
+        f->plic_context = find_row(c, intc, FDT_IRQ_M_EXT, &seen);
+        if (f->plic_context >= 0 && f->uart_parent != 0 && f->uart_parent != c->phandle) {
+            f->uart_irq = 0;
+        }
+    }
+}
+
+// Does what is wired to the domain `phandle` reach this one? Devices name the supervisor's, below ours.
+static bool aplic_covers(const fdt_early_controller_t *c, uint32_t phandle) {
+    for (size_t i = 0; i + 4 <= c->children_len; i += 4) {
+        if (be32(c->children + i) == phandle) {
+            return true;
+        }
+    }
+    return phandle == c->phandle;
+}
+
+static void select_aplic(fdt_early_t *f, uint32_t intc) {
+    uint32_t imsic = 0; // phandle
+    int seen;
+    for (size_t i = 0; i < f->num_imsics && imsic == 0; ++i) {
+        const fdt_early_controller_t *c = &f->imsics[i];
+        int row = find_row(c, intc, FDT_IRQ_M_EXT, &seen);
+        if (row >= 0 && imsic_page(c, row) != 0) {
+            imsic = c->phandle;
+            f->imsic = imsic_page(c, row);
+            f->imsic_ids = c->sources;
+        }
+    }
+    for (size_t i = 0; i < f->num_aplics && f->aplic == 0; ++i) {
+        const fdt_early_controller_t *c = &f->aplics[i];
+        f->aplic_idc = c->msi_parent != 0 ? -1 : find_row(c, intc, FDT_IRQ_M_EXT, &seen);
+        if (f->aplic_idc >= 0 || (imsic != 0 && c->msi_parent == imsic)) {
+            f->aplic = c->addr;
+            f->aplic_sources = c->sources;
+            if (f->uart_parent != 0 && !aplic_covers(c, f->uart_parent)) {
+                f->uart_irq = 0;
+            }
+        }
+    }
+}
+
 void fdt_early_select(uint64_t hart_id) {
     fdt_early_t *f = &fdt_early;
     uint32_t intc = 0;
@@ -305,16 +386,8 @@ void fdt_early_select(uint64_t hart_id) {
             f->zbb = f->harts[h].zbb;
         }
     }
-    f->plic_context = -1;
-    for (size_t i = 0; i < f->num_plics && f->plic_context < 0; ++i) {
-        const fdt_early_controller_t *c = &f->plics[i];
-        f->plic = c->addr;
-        f->plic_sources = c->sources;
-        f->plic_context = find_row(c, intc, FDT_IRQ_M_EXT, &seen);
-        if (f->plic_context >= 0 && f->uart_parent != 0 && f->uart_parent != c->phandle) {
-            f->uart_irq = 0;
-        }
-    }
+    select_plic(f, intc);
+    select_aplic(f, intc);
     for (size_t i = 0; i < f->num_timers; ++i) {
         if (find_row(&f->timers[i], intc, FDT_IRQ_M_TIMER, &seen) >= 0) {
             f->mtimecmp = f->timers[i].addr + 8 * seen; // one register per hart, in the order of the rows

@@ -11,7 +11,6 @@
 #include "irq.h"
 #include "mphalport.h"
 #include "phys.h"
-#include "plic.h"
 #include "uart16550.h"
 
 #define INFO_MAGIC (0x4942534f) // fw_dynamic_info, as OpenSBI's fw_dynamic expects it
@@ -94,7 +93,7 @@ static void quiet(void) {
     irq_quiesce();
     csr_clear(mstatus, CSR_MSTATUS_MIE);
     csr_write(mie, 0);
-    plic_init(fdt_early.plic, fdt_early.plic_context, fdt_early.plic_sources); // every source off
+    irq_off();
     uart16550_drain();
 }
 
@@ -137,7 +136,7 @@ static mp_obj_t handoff(size_t n_args, const mp_obj_t *args) {
     size_t arrived = hart_gather(leave, mphalport_time, mphalport_time() + HART_SECONDS * mphalport_timebase());
     if (arrived != leave->others) {
         csr_write(mie, mie);
-        csr_set(mstatus, CSR_MSTATUS_MIE);
+        irq_init();
         fail(MP_ETIMEDOUT, "handoff: %d of %d parked harts answered", arrived, leave->others);
     }
     hart_leave(leave);

@@ -19,7 +19,6 @@
 #include "irq.h"
 #include "main.h"
 #include "phys.h"
-#include "plic.h"
 #include "trap.h"
 #include "uart16550.h"
 
@@ -46,8 +45,7 @@ static void init_machine(void) {
     phys_init();
     uart16550_init(f->uart, f->uart_shift);
     mphalport_init_time(f->timebase, f->mtimecmp);
-    plic_init(f->plic, f->plic_context, f->plic_sources);
-    irq_init(f->uart_irq);
+    irq_init();
 }
 
 #if MICROPY_EMIT_RV64

@@ -18,8 +18,6 @@
 #include "main.h"
 #include "mmio.h"
 #include "phys.h"
-#include "plic.h"
-
 
 static uint64_t get_u64(mp_obj_t o) {
     return mp_obj_get_int_truncated(o);
@@ -213,26 +211,64 @@ static mp_obj_t riscv_quiesce_remove(mp_obj_t addr) {
 static MP_DEFINE_CONST_FUN_OBJ_1(riscv_quiesce_remove_obj, riscv_quiesce_remove);
 
 // Interrupts.
-static mp_obj_t riscv_irq(mp_obj_t source_in, mp_obj_t callback) {
-    mp_int_t source = mp_obj_get_int(source_in);
-    if (callback != mp_const_none && !mp_obj_is_callable(callback)) {
+// irq(number, callback, trigger=4): 1 rising, 2 falling, 4 high, 8 low; None disables the number.
+static mp_obj_t riscv_irq(size_t n_args, const mp_obj_t *args) {
+    mp_int_t n = mp_obj_get_int(args[0]);
+    mp_int_t trigger = n_args > 2 ? mp_obj_get_int(args[2]) : 4;
+    if (args[1] != mp_const_none && !mp_obj_is_callable(args[1])) {
         mp_raise_TypeError(MP_ERROR_TEXT("callback must be callable or None"));
     }
-    if (!plic_present()) {
+    if (!irq_present()) {
         mp_raise_OSError(MP_ENODEV);
     }
-    if (source < 0 || !irq_set_handler(source, callback)) {
+    if (n < 0 || n >= IRQ_MAX || trigger < 0 || trigger > 8 || !irq_set_handler(n, args[1], trigger)) {
         mp_raise_ValueError(MP_ERROR_TEXT("no such interrupt source"));
     }
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_2(riscv_irq_obj, riscv_irq);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(riscv_irq_obj, 2, 3, riscv_irq);
 
-static mp_obj_t riscv_irq_complete(mp_obj_t source) {
-    irq_complete(mp_obj_get_int(source));
+// irq_complete(number, worked=False) -> False when it was a storm and is silenced
+static mp_obj_t riscv_irq_complete(size_t n_args, const mp_obj_t *args) {
+    return mp_obj_new_bool(irq_complete(mp_obj_get_int(args[0]), n_args > 1 && mp_obj_is_true(args[1])));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(riscv_irq_complete_obj, 1, 2, riscv_irq_complete);
+
+// irq_controller() -> 'PLIC', 'APLIC', 'IMSIC' or ''
+static mp_obj_t riscv_irq_controller(void) {
+    const char *name = irq_controller();
+    return mp_obj_new_str(name, strlen(name));
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(riscv_irq_controller_obj, riscv_irq_controller);
+
+// irq_state(number) -> (interrupts since it was connected, 0 or after how many useless ones it was silenced)
+static mp_obj_t riscv_irq_state(mp_obj_t number) {
+    uint32_t interrupts, silenced;
+    irq_state(mp_obj_get_int(number), &interrupts, &silenced);
+    mp_obj_t items[2] = { MP_OBJ_NEW_SMALL_INT(interrupts), MP_OBJ_NEW_SMALL_INT(silenced) };
+    return mp_obj_new_tuple(2, items);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(riscv_irq_state_obj, riscv_irq_state);
+
+// msi_alloc() -> (number for irq(), address, data): a message that a device may send
+static mp_obj_t riscv_msi_alloc(void) {
+    uint64_t addr;
+    uint32_t n = irq_message_take(&addr);
+    if (n == 0) {
+        mp_raise_OSError(addr == 0 ? MP_ENODEV : MP_ENOSPC);
+    }
+    mp_obj_t items[3] = { MP_OBJ_NEW_SMALL_INT(n), new_u64(addr), MP_OBJ_NEW_SMALL_INT(n) };
+    return mp_obj_new_tuple(3, items);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(riscv_msi_alloc_obj, riscv_msi_alloc);
+
+static mp_obj_t riscv_msi_free(mp_obj_t number) {
+    if (!irq_message_give(mp_obj_get_int(number))) {
+        mp_raise_ValueError(MP_ERROR_TEXT("no such message"));
+    }
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(riscv_irq_complete_obj, riscv_irq_complete);
+static MP_DEFINE_CONST_FUN_OBJ_1(riscv_msi_free_obj, riscv_msi_free);
 
 // keyboard_interrupt(char): raise KeyboardInterrupt in the main program if char is what stops it now.
 static mp_obj_t riscv_keyboard_interrupt(mp_obj_t c) {
@@ -280,6 +316,10 @@ static const mp_rom_map_elem_t riscv_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_quiesce_remove), MP_ROM_PTR(&riscv_quiesce_remove_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq), MP_ROM_PTR(&riscv_irq_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq_complete), MP_ROM_PTR(&riscv_irq_complete_obj) },
+    { MP_ROM_QSTR(MP_QSTR_irq_controller), MP_ROM_PTR(&riscv_irq_controller_obj) },
+    { MP_ROM_QSTR(MP_QSTR_irq_state), MP_ROM_PTR(&riscv_irq_state_obj) },
+    { MP_ROM_QSTR(MP_QSTR_msi_alloc), MP_ROM_PTR(&riscv_msi_alloc_obj) },
+    { MP_ROM_QSTR(MP_QSTR_msi_free), MP_ROM_PTR(&riscv_msi_free_obj) },
     { MP_ROM_QSTR(MP_QSTR_keyboard_interrupt), MP_ROM_PTR(&riscv_keyboard_interrupt_obj) },
     { MP_ROM_QSTR(MP_QSTR_entropy_source), MP_ROM_PTR(&riscv_entropy_source_obj) },
     HANDOFF_GLOBALS

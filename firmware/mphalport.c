@@ -8,7 +8,6 @@
 #include "fdt_early.h"
 #include "irq.h"
 #include "mmio.h"
-#include "plic.h"
 #include "uart16550.h"
 
 #define POLL_US 1000 // without an interrupt the console is looked at this often
@@ -78,9 +77,9 @@ void mphalport_timer(void) {
     set_timer(POLL_US);
 }
 
-void mphalport_watch(bool on) {
+bool mphalport_watch(bool on) {
     if (mtimecmp_addr == 0 || polling || watching == on) {
-        return;
+        return mtimecmp_addr != 0;
     }
     watching = on;
     if (on) {
@@ -89,13 +88,14 @@ void mphalport_watch(bool on) {
     } else {
         csr_clear(mie, CSR_MIE_MTIE);
     }
+    return true;
 }
 
 // Interrupts are off from the look at the event flag to wfi, which wakes for pending ones all the
 // same: none is lost in between. The timer only wakes, it is not taken, unless it comes anyway: then
 // it comes soon enough.
 void mphalport_wait(int64_t timeout_us) {
-    if (timeout_us == 0 || (mtimecmp_addr == 0 && (timeout_us > 0 || !plic_present()))) {
+    if (timeout_us == 0 || (mtimecmp_addr == 0 && (timeout_us > 0 || !irq_present()))) {
         return; // nothing would end the sleep
     }
     uintptr_t state = csr_irq_save();

@@ -24,8 +24,8 @@ uint64_t mphalport_timebase(void);
 void mphalport_poll_console(void);
 void mphalport_timer(void); // from the trap handler
 
-// Lets the timer interrupt come while something is watched, from with interrupts off.
-void mphalport_watch(bool on);
+// Lets the timer interrupt come while something is watched, from with interrupts off. False: no timer.
+bool mphalport_watch(bool on);
 
 // Sleeps until an interrupt or until timeout_us have passed; negative: no limit.
 void mphalport_wait(int64_t timeout_us);

@@ -167,6 +167,7 @@ void trap_handle(trap_frame_t *f) {
     }
     if (f->mcause == CAUSE_IRQ_M_TIMER) {
         mphalport_timer();
+        irq_timer();
         // not in frozen code, which a driver relies on to finish what it began
         if (irq_interrupt_overdue() && phys_is_exec(f->mepc)) {
             f->x[2] &= ~(uint64_t)15;

@@ -1,9 +1,10 @@
 """Interrupts for Python: lines that several callbacks share, and messages (MSI).
 
-A source is a number from the device tree. All callbacks run between two bytecodes, in the order in
-which they were connected; when the last has run, the source may interrupt again. A callback gets
-the source and must not block. What it returns tells storms from work: True if it found something
-to do, False if its device did not interrupt, None if it does not know.
+A source is a number from the device tree, the same with every interrupt controller. Callbacks run
+between two bytecodes, in the order in which they were connected; when the last has run, the source
+may interrupt again. A callback gets the source and must not block. It returns True if it found
+something to do. A source that interrupts again and again without that is silenced: a storm must not
+lock the prompt out. why() shows it, and connecting enables it again.
 """
 
 import errno
@@ -32,27 +33,32 @@ class _Line:
                 except Exception as er:  # the others on the line must be asked all the same
                     error = er
         finally:
-            riscv.irq_complete(source)
+            if not riscv.irq_complete(source, worked):
+                print("irq: " + text(source))
         if error is not None:
             raise error
-        return worked
 
 
-def connect(source, callback):
+def connect(source, callback, trigger=4):
     """Let callback(source) run when the source interrupts, beside those that are connected already.
+
+    trigger: the second cell of the device tree's interrupt, where it has one: 1 rising, 2 falling, 4
+    high, 8 low; the first to connect decides. A silenced source may interrupt again.
 
     OSError(ENODEV): no interrupt controller, or source 0: polling works without. ValueError: the
     controller has no such source. Connecting the same callback twice changes nothing.
     """
     if not source:
         raise OSError(errno.ENODEV, "no interrupt route")
+    if not riscv.irq_controller():
+        raise OSError(errno.ENODEV, "no interrupt controller")
     line = _lines.get(source)
     if line is None:
         line = _Line(source)
     if callback not in line.callbacks:
         line.callbacks += (callback,)
     try:
-        riscv.irq(source, line.run_bound)
+        riscv.irq(source, line.run_bound, trigger)
     except BaseException:
         _remove(line, callback)
         raise
@@ -71,6 +77,23 @@ def disconnect(source, callback):
 
 def _remove(line, callback):
     line.callbacks = tuple([c for c in line.callbacks if c != callback])
+
+
+def text(source):
+    """'PLIC 8', and whether it was silenced."""
+    silenced = riscv.irq_state(source)[1]
+    words = "%s %d" % (riscv.irq_controller() or "interrupt", source)
+    if silenced:
+        words += ", silenced after %d interrupts at once that were no work" % silenced
+    return words
+
+
+def why():
+    """Print what is connected, how often it has interrupted, and what was silenced."""
+    print("controller: %s" % (riscv.irq_controller() or "none"))
+    for source in sorted(_lines):
+        callbacks = _lines[source].callbacks
+        print("  %s: %d interrupts, %d callbacks" % (text(source), riscv.irq_state(source)[0], len(callbacks)))
 
 
 class Message:
@@ -97,7 +120,5 @@ class Message:
 
 
 def msi(callback):
-    """A Message that calls callback(number). OSError: ENODEV without a controller for messages, ENOSPC."""
-    if not hasattr(riscv, "msi_alloc"):
-        raise OSError(errno.ENODEV, "no interrupt controller for messages")
+    """A Message that calls callback(number). OSError: ENODEV, no controller for messages; ENOSPC, all are taken."""
     return Message(callback)

@@ -131,7 +131,7 @@ def _name():
 def _source_of(node):
     def source():
         found = node.interrupts()
-        return found[0][1][0] if found else 0
+        return (found[0][1] + (4,))[:2] if found else 0
 
     return source
 

@@ -1,5 +1,6 @@
 """The MMIO transport (4.2), modern (version 2) and legacy (version 1)."""
 
+import errno
 import time
 
 import riscv
@@ -43,7 +44,7 @@ def find(base, size=0x200, source=0):
     """The transport at base, or None: wrong magic, unknown version, or an empty slot (4.2.3.1.1).
 
     Reads MagicValue, Version and DeviceID, in that order, and nothing else.
-    source: interrupt number, or a callable that finds it when it is needed.
+    source: interrupt number, or (number, trigger), or a callable that finds that when it is needed.
     """
     if mem32[base + _MAGIC_VALUE] != _MAGIC:
         return None
@@ -65,6 +66,7 @@ class MMIO:
         self.legacy = version == 1
         self.device_id = device_id
         self._source = source
+        self._trigger = 4
         self._handler = None
         self._interrupt_bound = self._interrupt
         self.config_size = size - _CONFIG
@@ -90,9 +92,11 @@ class MMIO:
 
     @property
     def source(self):
-        """PLIC interrupt number, 0 without one; looked up in the device tree on first use."""
+        """Interrupt number, 0 without one; looked up in the device tree on first use."""
         if callable(self._source):
             self._source = self._source()
+        if isinstance(self._source, tuple):
+            self._source, self._trigger = self._source
         return self._source
 
     @property
@@ -187,12 +191,12 @@ class MMIO:
         """Call handler(bits, None) by interrupt. OSError(ENODEV): no route, or no controller."""
         import irq  # not before somebody wants it: a boot does not
 
-        self._handler = handler
+        source = self.source
         try:
-            irq.connect(self.source, self._interrupt_bound)
-        except OSError as er:
-            self._handler = None
-            raise OSError(er.errno, "%s: no interrupt" % self.name)
+            irq.connect(source, self._interrupt_bound, self._trigger)
+        except (OSError, ValueError) as er:
+            raise OSError(errno.ENODEV, "%s: %s" % (self.name, er.args[-1]))
+        self._handler = handler
 
     def disconnect(self):
         """No more calls."""
@@ -203,7 +207,9 @@ class MMIO:
             self._handler = None
 
     def interrupt_text(self):
-        return "PLIC %d" % self.source if self.source else "none"
+        import irq
+
+        return irq.text(self.source) if self.source else "none"
 
     def _interrupt(self, source):
         """Read the cause, let it be handled, acknowledge it, look once more (4.2.3.4).

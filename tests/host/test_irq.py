@@ -82,7 +82,7 @@ def test_callback_may_disconnect_itself_and_connect_others():
 
 
 def test_refused_source_leaves_nothing_connected(monkeypatch):
-    def refuse(source, callback):
+    def refuse(source, callback, trigger):
         raise ValueError("no such interrupt source")
 
     monkeypatch.setattr(riscv, "irq", refuse)
@@ -94,9 +94,40 @@ def test_refused_source_leaves_nothing_connected(monkeypatch):
 
 
 def test_source_zero_is_no_route():
-    with pytest.raises(OSError) as info:
+    with pytest.raises(OSError, match="no interrupt route") as info:
         irq.connect(0, print)
     assert info.value.args[0] == 19
+
+
+def test_without_a_controller_nothing_connects(monkeypatch):
+    monkeypatch.setattr(riscv, "irq_controller", lambda: "")
+    with pytest.raises(OSError, match="no interrupt controller") as info:
+        irq.connect(33, print)
+    assert info.value.args[0] == 19 and riscv.irqs == {}
+
+
+def test_storm_is_silenced_shown_and_enabled_again_by_connecting(capsys):
+    calls = []
+    irq.connect(33, calls.append)
+    for _ in range(5000):
+        riscv.interrupt(33)
+    text = "PLIC 33, silenced after 4096 interrupts at once that were no work"
+    assert len(calls) == 4096 and capsys.readouterr().out == "irq: %s\n" % text
+    irq.why()
+    assert capsys.readouterr().out == "controller: PLIC\n  %s: 4096 interrupts, 1 callbacks\n" % text
+    irq.connect(33, calls.append)
+    riscv.interrupt(33)
+    assert len(calls) == 4097 and irq.text(33) == "PLIC 33"
+
+
+def test_work_of_one_callback_keeps_a_shared_line_alive():
+    worker = Recorder(True)
+    irq.connect(33, lambda source: None)
+    irq.connect(33, worker)
+    for _ in range(5000):
+        riscv.completed.clear()
+        riscv.interrupt(33)
+    assert len(worker.calls) == 5000 and irq.text(33) == "PLIC 33"
 
 
 def test_messages_have_places_of_their_own():
@@ -166,7 +197,7 @@ def test_devices_on_one_line_are_all_asked():
 def test_interrupts_without_a_route_are_refused_and_polling_works():
     FakeMMIO(Thing(), BASE)
     driver = Driver(mmio.find(BASE), "thing0").open()
-    with pytest.raises(OSError, match="thing0|mmio@10008000: no interrupt") as info:
+    with pytest.raises(OSError, match="mmio@10008000: no interrupt route") as info:
         driver.interrupts(True)
     assert info.value.args[0] == 19
     driver.vq.add([b"x"], [], "token")

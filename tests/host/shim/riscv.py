@@ -9,6 +9,9 @@ on_fence = []  # called at each of them
 quiesce = {}  # addr -> width, the table of device status registers
 irqs = {}  # source -> callback
 messages = {}  # number -> (address, data) of the messages that are taken
+storms = {}  # source -> useless interrupts in a row
+silenced = set()
+STORM_MAX = 4096
 completed = []  # sources passed to irq_complete
 blob = b""  # what fdt() answers
 
@@ -19,6 +22,8 @@ def reset():
     quiesce.clear()
     irqs.clear()
     messages.clear()
+    storms.clear()
+    silenced.clear()
     del completed[:]
 
 
@@ -54,15 +59,33 @@ def quiesce_remove(where):
     quiesce.pop(where, None)
 
 
-def irq(source, callback):
+def irq_controller():
+    return "PLIC"
+
+
+def irq(source, callback, trigger=4):
     if callback is None:
         irqs.pop(source, None)
+        storms.pop(source, None)
+        silenced.discard(source)
     else:
+        if source in silenced:
+            silenced.discard(source)
+            storms.pop(source, None)
         irqs[source] = callback
 
 
-def irq_complete(source):
+def irq_complete(source, worked=False):
+    """As the firmware does it, but that every interrupt counts as coming at once."""
     completed.append(source)
+    storms[source] = 0 if worked else storms.get(source, 0) + 1
+    if storms[source] >= STORM_MAX:
+        silenced.add(source)
+    return source not in silenced
+
+
+def irq_state(source):
+    return completed.count(source), STORM_MAX if source in silenced else 0
 
 
 def msi_alloc():
@@ -77,5 +100,5 @@ def msi_free(number):
 
 def interrupt(source):
     """Not the firmware's: what the scheduler does when the source interrupts."""
-    if source in irqs:
+    if source in irqs and source not in silenced:
         irqs[source](source)

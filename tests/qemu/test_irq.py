@@ -1,0 +1,180 @@
+"""Interrupts with every controller that QEMU's machine has: PLIC, APLIC with wires, IMSIC with messages."""
+
+import disk
+import pytest
+from session import RemoteError, build_folder
+
+DEMO = build_folder() / "disk" / "demo.img"
+CONTROLLERS = {"none": "PLIC", "aplic": "APLIC", "aplic-imsic": "IMSIC"}
+
+
+@pytest.fixture(scope="module", params=list(CONTROLLERS))
+def aia(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def machine(aia, tmp_path_factory):
+    image = disk.empty(tmp_path_factory.mktemp("disk") / "disk.img", 1 << 20)
+    return {
+        "disks": [{"file": image, "id": "disk"}],
+        "extra": [
+            *("-machine", f"aia={aia}", "-device", "virtio-rng-device"),
+            *("-netdev", "user,id=user", "-device", "virtio-net-device,id=card,netdev=user"),
+        ],
+    }
+
+
+# The alarm of the goldfish RTC is a source that needs no driver.
+RTC = """
+import irq, machine, riscv, time
+from fdt import system
+node = system().compatible('google,goldfish-rtc')[0]
+REGS = node.reg()[0]
+SOURCE, *trigger = node.interrupts()[0][1]
+hits = []
+def alarm(in_ms):
+    low = machine.mem32[REGS]
+    t = (machine.mem32[REGS + 4] << 32 | low) + in_ms * 1000000
+    machine.mem32[REGS + 0xc] = t >> 32
+    machine.mem32[REGS + 0x8] = t & 0xffffffff
+    machine.mem32[REGS + 0x10] = 1
+def clear():
+    machine.mem32[REGS + 0x1c] = 1
+def on_alarm(source):
+    clear()
+    hits.append(source)
+    return True
+def wait(done, ms=5000):
+    end = time.ticks_add(time.ticks_ms(), ms)
+    while not done() and time.ticks_diff(end, time.ticks_ms()) > 0:
+        riscv.wfi(10)
+    return done()
+clear()
+"""
+
+
+def test_controller_comes_from_the_device_tree_and_serves_the_console(guest, aia):
+    assert guest.eval("__import__('riscv').irq_controller()") == CONTROLLERS[aia]
+    # external interrupts are on and the timer's are not: it is not by polling that this line came in
+    assert guest.eval("__import__('riscv').csr_read('mie') & 0x880") == 0x800
+    guest.exec("x = 0\n" + "x += 1\n" * 3000)  # more than any FIFO holds
+    assert guest.eval("x") == 3000
+    guest.begin("import time\nprint('go')\ntime.sleep(1000)")
+    guest.expect_text("go\r\n")
+    guest.ctrl_c()
+    assert "KeyboardInterrupt" in guest.end()[1]
+
+
+def test_source_of_the_device_tree_interrupts_once_per_event(guest):
+    guest.exec(RTC + "irq.connect(SOURCE, on_alarm, *trigger)")
+    for n in range(1, 4):
+        assert guest.eval(f"(alarm(1), wait(lambda: len(hits) >= {n}))[1]") is True
+    guest.exec("time.sleep_ms(5)")
+    assert guest.eval("(hits == [SOURCE] * 3, riscv.irq_state(SOURCE))") == (True, (3, 0))
+    guest.exec("irq.disconnect(SOURCE, on_alarm)\nalarm(1)\ntime.sleep_ms(10)")
+    assert guest.eval("len(hits)") == 3
+
+
+def test_line_whose_level_stays_up_interrupts_again(guest, aia):
+    """After completion with AIA; QEMU's PLIC does not look again, and the next event does."""
+    guest.exec(RTC + "def lazy(source):\n    hits.append(source)\n    if len(hits) == 3: clear()\n")
+    guest.exec("irq.connect(SOURCE, lazy)\nalarm(1)\nwait(lambda: len(hits) == 3, 200)")
+    assert guest.eval("len(hits)") == (1 if aia == "none" else 3)
+
+
+def test_callbacks_on_one_source_are_all_called(guest):
+    guest.exec(RTC + "also = []\nirq.connect(SOURCE, also.append)\nirq.connect(SOURCE, on_alarm)")
+    assert guest.eval("(alarm(1), wait(lambda: also and hits), also == hits == [SOURCE])[2]") is True
+
+
+def test_refused_sources(guest):
+    guest.exec("import irq, riscv")
+    for source in (97, 255, 256, -1, 1 << 40, 10):  # 10 is the console's
+        with pytest.raises(RemoteError, match="ValueError"):
+            guest.exec(f"irq.connect({source}, print)")
+    with pytest.raises(RemoteError, match="no interrupt route"):
+        guest.exec("irq.connect(0, print)")
+
+
+def test_virtio_device_interrupts_with_polling_never_done(guest, aia):
+    guest.exec(
+        RTC + "import virtio\nd = virtio.open('rng0')\nq = d.queues[0]\n"
+        "def used():\n    got = q.get()\n    if got: hits.append(got)\n"
+        "d.on_interrupt = used\nd.interrupts(True)"
+    )
+    for n in range(1, 4):
+        guest.exec("buf = bytearray(16)\nq.add((), (buf,), 'token')\nq.notify()")
+        assert guest.eval(f"wait(lambda: len(hits) >= {n})") is True
+    assert guest.eval("hits[-1][0]") == "token"
+    assert guest.eval("d.transport.interrupt_text()") == f"{CONTROLLERS[aia]} 7"
+    guest.exec("d.close()")
+    assert guest.exec("irq.why()") == f"controller: {CONTROLLERS[aia]}\n"
+
+
+def test_messages(guest, aia):
+    guest.exec(RTC)
+    if aia != "aplic-imsic":
+        with pytest.raises(RemoteError, match="ENODEV"):
+            guest.exec("irq.msi(hits.append)")
+        return
+    guest.exec("a, b = irq.msi(hits.append), irq.msi(hits.append)")
+    guest.exec("machine.mem32[b.addr] = b.data\nwait(lambda: hits)\nmachine.mem32[a.addr] = a.data")
+    assert guest.eval("(wait(lambda: len(hits) == 2), hits == [b.source, a.source])") == (True, True)
+    guest.exec("b.close()\nmachine.mem32[a.addr] = b_data = 98\ntime.sleep_ms(2)")
+    assert guest.eval("len(hits)") == 2
+    guest.exec("many = []\ntry:\n    while True: many.append(irq.msi(print))\nexcept OSError as e: print(e)")
+    assert guest.eval("(len(many), len({m.data for m in many}), {m.addr for m in many} == {a.addr})") == (
+        158,
+        158,
+        True,
+    )
+    guest.exec("for m in many: m.close()\nfor i in range(300): irq.msi(print).close()")
+
+
+STORM = """
+def storm(source):
+    hits.append(None) if not hits else None
+    machine.mem32[REGS + 0x8] = 0  # an alarm in the past: interrupts at once, and again
+irq.connect(SOURCE, storm)
+alarm(0)
+"""
+
+
+def test_storm_is_silenced_and_the_prompt_answers(guest, aia):
+    out = guest.exec(RTC + STORM + "print(1 + 1)\nwait(lambda: riscv.irq_state(SOURCE)[1], 30000)\nirq.why()", 60)
+    said = f"{CONTROLLERS[aia]} 11, silenced after 4096 interrupts at once that were no work"
+    assert "2\n" in out and f"irq: {said}\n" in out
+    assert f"  {said}: " in out
+    guest.exec("clear()\nirq.disconnect(SOURCE, storm)\nhits.clear()\nirq.connect(SOURCE, on_alarm)\nalarm(1)")
+    assert guest.eval("bool(wait(lambda: hits))") is True
+
+
+def test_ctrl_c_and_the_main_program_get_through_a_storm_that_is_work(guest):
+    """Such a storm is never silenced; it has to pause for the others."""
+    guest.exec(RTC + STORM.replace("irq.connect", "irq.connect(SOURCE, lambda s: True)\nirq.connect"))
+    assert guest.eval("1 + 1") == 2
+    guest.begin("print('go')\nn = 0\nwhile True: n += 1")
+    guest.expect_text("go\r\n")
+    guest.ctrl_c()
+    assert "KeyboardInterrupt" in guest.end()[1]
+    took = guest.eval("(lambda t: (sum(range(20000)), time.ticks_diff(time.ticks_ms(), t))[1])(time.ticks_ms())")
+    assert took < 2000
+    assert guest.eval("(wait(lambda: riscv.irq_state(SOURCE)[0] > 5000), riscv.irq_state(SOURCE)[1])") == (True, 0)
+    guest.exec("irq.disconnect(SOURCE, storm)")
+
+
+def test_soft_reset_with_a_callback_that_has_not_completed(guest):
+    guest.exec(RTC + "riscv.irq(SOURCE, hits.append)\nalarm(1)\nwait(lambda: hits)")
+    guest.soft_reset()
+    guest.exec(RTC + "irq.connect(SOURCE, on_alarm)\nwait(lambda: hits, 20)\nhits.clear()\nalarm(1)")
+    assert guest.eval("bool(wait(lambda: hits))") is True
+
+
+def test_linux_takes_the_controller_over(new_guest, aia):
+    """QEMU 7.2 repeats interrupts of lines that are down with messages: its own -kernel ends where we do."""
+    marker = r"ttyS0\] enabled" if aia == "aplic-imsic" else "initramfs: user space is up"
+    # what OpenSBI and Linux do themselves: see test_boot.py
+    allow = (r"^sifive_plic_(read|write): Invalid", "^CSR_STVEC: reserved mode")
+    guest = new_guest(autoboot=True, allow=allow, disks=[DEMO], extra=["-machine", f"aia={aia}"])
+    guest.expect(marker, 90)
