@@ -24,10 +24,10 @@ class Table:
     def _incomplete(self):
         """Arguments that lean on a whole group hold only when the rest of it is covered."""
         for clause, argument in self.arguments.items():
-            for group in argument.groups:
-                left = [i for i in self.missing if self.clauses[i].group == group and i != clause]
-                if left:
-                    yield f"{argument.where}: {clause}: {group} is not covered: {' '.join(left)}"
+            open_groups = {self.clauses[i].group for i in self.missing if i != clause}
+            left = [group for group in argument.groups if group in open_groups]
+            if left:
+                yield f"{argument.where}: {clause}: not all of {', '.join(left)} is covered"
 
     def state(self, clause):
         """'proven' (a mutation that a test catches), 'tested', 'argued' or 'open'."""

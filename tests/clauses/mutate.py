@@ -72,7 +72,7 @@ def _child(modules, nodes, folder):
     os.environ["MODULES_DIR"] = str(modules)
     sys.dont_write_bytecode = True  # a changed file may be as old and as long as the one before
     watch = _Watch()
-    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "--timeout", "40", "--timeout-method", "signal"]
+    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--timeout", "40", "--timeout-method", "signal"]
     with open(folder / "output", "w") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

@@ -407,9 +407,9 @@ def test_queue_too_small_for_a_request_is_refused(size):
     assert device.status & 128
 
 
-@pytest.mark.clauses("BLK-06", "BLK-09")
+@pytest.mark.clauses("BLK-07", "BLK-06", "BLK-09")
 def test_host_managed_zones_are_refused():
-    device = FakeBlk(features=mask(ZONED), model=1)
+    device = FakeBlk(features=mask(ZONED, DISCARD), model=1)
     disk, _ = attach(device, Blk)
     with pytest.raises(DeviceError, match="zones"):
         disk.open()
@@ -443,7 +443,7 @@ def test_flush_id_discard_zeroes(transport, features, size):
     assert kinds == [4, 8, 11, 11, 11, 13, 13]
 
 
-@pytest.mark.clauses("BLK-03")
+@pytest.mark.clauses("GEN-CFG-03", "BLK-03")
 def test_commands_that_were_not_offered(transport):
     """Without FLUSH there is nothing to flush."""
     disk, device = blk(transport)
@@ -474,7 +474,7 @@ def test_discard_error_is_reported():
         disk.discard(0, 8)
 
 
-@pytest.mark.clauses("BLK-05", "BLK-25", "BLK-LEG-02")
+@pytest.mark.clauses("GEN-INIT-11", "BLK-05", "BLK-25", "BLK-LEG-02")
 def test_write_cache_mode(transport):
     disk, device = blk(transport, features=mask(FLUSH, CONFIG_WCE), writeback=1)
     assert disk.writeback is True

@@ -50,7 +50,7 @@ def rig(transport="mmio", ring_features=RINGS[3], size=16, **options):
 
 
 @pytest.mark.parametrize("features", RINGS)
-@pytest.mark.clauses("SPLIT-FRAME-01", "SPLIT-FRAME-02")
+@pytest.mark.clauses("GEN-RSVD-05", "SPLIT-DESC-02", "SPLIT-FRAME-01", "SPLIT-FRAME-02")
 def test_chain_goes_to_the_device_and_back(transport, features):
     vq, _ = rig(transport, features)
     answer = bytearray(6)
@@ -84,6 +84,15 @@ def test_chain_longer_than_the_queue_is_refused():
     with pytest.raises(ValueError):
         vq.add([b""], [])
     assert vq.num_free == 4
+
+
+@pytest.mark.clauses("SPLIT-DESC-02")
+def test_chain_of_more_bytes_than_32_bits_count_is_refused():
+    vq, _ = rig()
+    addr = vq.desc
+    with pytest.raises(ValueError, match="2\\^32"):
+        vq.add([(addr, 1 << 31)], [(addr, 1 << 31), (addr, 1)])
+    assert vq.num_free == 16
 
 
 def test_full_queue_says_eagain_and_recovers():

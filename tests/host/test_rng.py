@@ -39,6 +39,7 @@ class FakeRNG(FakeDevice):
         return n
 
 
+@pytest.mark.clauses("RNG-01")
 def test_rng_fills_the_buffer(attach):
     device, model = attach(rng.RNG, FakeRNG)
     buf = bytearray(100)

@@ -18,7 +18,7 @@ MUTATIONS = [
     (
         "BLK-15",
         "virtio/blkring.py",
-        "    if sector < 0 or sector + (n >> 9) > (b[6] | b[7] << 32):\n        return 1\n",
+        "    if sector < 0 or sector + (n >> 9) > ptr64(bk)[3]:\n        return 1\n",
         "",
         "tests/host/test_blk.py::test_bad_place_or_length_never_reaches_the_device",
     ),
@@ -77,5 +77,12 @@ MUTATIONS = [
         "self._ranges(_DISCARD, sector, count, 0, limits, timeout_ms)",
         "self._ranges(_DISCARD, sector, count, 1, limits, timeout_ms)",
         "tests/host/test_blk.py::test_flush_id_discard_zeroes",
+    ),
+    (
+        "BLK-07",
+        "virtio/blk.py",
+        "self.config_u8(92) == 1:",
+        "False:",
+        "tests/host/test_blk.py::test_host_managed_zones_are_refused",
     ),
 ]
