@@ -40,7 +40,7 @@ help: ## list the targets (this text)
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1  \2/p' Makefile | while read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
 	@echo "Settings: BUILD=folder SMP=harts MEM=256M LEGACY=1 T=test-file MICROPYTHON_DIR=checkout"
 	@echo "          MICROPYTHON=micropython=1.25.0 (a pinned version) SUPPLY_DIR=folder-of-downloads"
-	@echo "          make fuzz: N=functions SEED=any JOBS=guests"
+	@echo "          make fuzz: N=functions SEED=any JOBS=guests; fuzz-virtio: N=steps SEED=any JOBS=processes"
 
 .PHONY: run
 run: firmware disk ## build, boot Debian's Linux from the demo disk, stop
@@ -93,6 +93,10 @@ bench: firmware disk venv ## measure against U-Boot, direct -kernel, RV32 and gc
 .PHONY: fuzz
 fuzz: firmware venv ## random functions in native code against CPython and bytecode
 	BUILD=$(BUILD) $(PY) tests/fuzz -n $(N) --seed $(SEED) --jobs $(JOBS) $(FUZZ)
+
+.PHONY: fuzz-virtio
+fuzz-virtio: venv ## random steps of virtqueues and hostile devices, on this computer (N=steps)
+	$(PY) tests/host/ringfuzz.py -n $(N) --seed $(SEED) --jobs $(JOBS) $(FUZZ)
 
 BUILD_FIRMWARE = $(ENV) $(MAKE) $(PARALLEL) -C firmware MPY_DIR=$(MPY_DIR) MPY_CROSS=$(MPY_CROSS) \
 	MICROPY_MPYCROSS=$(MPY_CROSS) MICROPY_MPYCROSS_DEPENDENCY=$(MPY_CROSS) \

@@ -76,6 +76,7 @@ class QueueModel:
         self.owed = False  # a notification is due
         self.in_flight = {}  # head -> Chain
         self.held = []  # chains fetched and not processed, in order
+        self.broken = False  # the device has lied: nothing that this model knows holds any more
         self.restart = False  # was reset by itself: may be set up after DRIVER_OK
         self.resetting = 0  # reads of the reset register until it is over, -1: for ever
 
@@ -107,6 +108,8 @@ class QueueModel:
     def notified(self, data=None):
         """data: next_off and next_wrap of NOTIFICATION_DATA."""
         require(self.ready, "GEN-INIT-15", "queue %d is not live" % self.index)
+        if self.broken:
+            return
         self.look()
         if data is not None:
             self.check_data(data)
@@ -118,7 +121,7 @@ class QueueModel:
 
     def polled(self):
         """The driver is about to look for used buffers: by now every notification that is due has come."""
-        if not self.device.live:
+        if not self.device.live or self.broken:
             return
         self.look()
         require(not self.owed, self.missing(), "no notification")
@@ -146,6 +149,7 @@ class QueueModel:
                 self.held.remove(chain)
             del self.in_flight[chain.head]
             self.forget(chain)
+        self.device.finished(chains, length)
         head = chains[-1].head
         if self.device.lie is not None:
             head, length = self.device.lie(head, length)

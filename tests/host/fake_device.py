@@ -234,6 +234,9 @@ class FakeDevice:
         """Do what the chain asks for; the number of bytes written."""
         return 0
 
+    def finished(self, chains, length):
+        """Chains are about to be given back, the last one with that length; for tests that keep count."""
+
     def interrupt(self, bits, queue=None):
         """bits: 1 for a used buffer of that queue, 2 for the configuration."""
         if self.mute:

@@ -9,11 +9,24 @@ What a whole device can do wrong is set on FakeDevice: dead, mute, refuse, reset
 need_reset(), vanish(), spurious(), and at() for doing one of these at some point.
 """
 
+import functools
 import struct
 
 from fake_packed import FakePackedQueue
 from fake_rules import IN_ORDER
 from shim.memory import memory
+
+
+def lie(function):
+    """After this the model itself does not know what holds: it only watches where the driver writes."""
+
+    @functools.wraps(function)
+    def tell(queue, rng):
+        done = function(queue, rng)
+        queue.broken = queue.broken or done
+        return done
+
+    return tell
 
 
 def _packed(queue):
@@ -43,6 +56,7 @@ def _drop(queue, chain):
 # -- lies: the driver has to notice ----------------------------------------------------------------
 
 
+@lie
 def id_out_of_range(queue, rng):
     """A used element with an id beyond the queue."""
     if not queue.in_flight:
@@ -53,27 +67,29 @@ def id_out_of_range(queue, rng):
     return True
 
 
+@lie
 def id_not_in_flight(queue, rng):
     """An id that is free, while something is in flight."""
-    heads = set(queue.in_flight) | {chain.head for chain in getattr(queue, "fresh", ())}
-    free = [i for i in _ids(queue) if i not in heads]
+    queue.fetch()
+    free = [i for i in _ids(queue) if i not in queue.in_flight]
     if not queue.in_flight or not free:
         return False
     queue.push(rng.choice(free), 0)
     return True
 
 
+@lie
 def id_twice(queue, rng):
     """The same chain is used two times, while another is in flight."""
     if len(queue.in_flight) < 2:
         return False
     chain = _some(queue, rng)
-    _drop(queue, chain)
-    queue.push(chain.head, 0, chain.slots if _packed(queue) else 1)
+    queue.finish(chain, 0)
     queue.push(chain.head, 0)
     return True
 
 
+@lie
 def length_too_long(queue, rng):
     """More bytes than the device-writable part has; legacy devices get that wrong in good faith."""
     chain = _some(queue, rng)
@@ -85,6 +101,7 @@ def length_too_long(queue, rng):
     return True
 
 
+@lie
 def index_ahead(queue, rng):
     """used.idx moves beyond what is in flight."""
     if _packed(queue):
@@ -134,3 +151,11 @@ def interrupt(queue, rng):
 
 LIES = [id_out_of_range, id_not_in_flight, id_twice, length_too_long, index_ahead]
 PRANKS = [scribble, odd_flags, interrupt]
+
+
+def warp(vq, queue, position):
+    """Let both sides of a fresh queue believe that so many chains (packed: slots) have gone through."""
+    queue.start_at(position)
+    word = position % vq.size | queue.wrap(position) << 15 if _packed(queue) else position
+    for i in (9, 10, 11):  # filled, published, taken: the state block of modules/virtio/ring.py
+        vq._state.buf[4 * i : 4 * i + 4] = word.to_bytes(4, "little")

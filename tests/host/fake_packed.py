@@ -77,6 +77,8 @@ class FakePackedQueue(QueueModel):
     # -- what the driver touches -------------------------------------------------------
 
     def _wrote_ring(self, addr, width):
+        if self.broken:
+            return
         slot, off = divmod(addr - self.desc, 16)
         require(not self.owned(slot), "PACKED-DESC-01", "slot %d is in flight" % slot)
         position = self.fill + (slot - self.fill) % self.size
