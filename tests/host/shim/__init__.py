@@ -12,9 +12,9 @@ MODULES = os.environ.get("MODULES_DIR") or os.path.abspath(os.path.join(_HERE, "
 
 def install():
     """Put the stand-ins into sys.modules and the viper words into builtins; idempotent."""
-    from . import machine, micropython, riscv, uctypes
+    from . import framebuf, machine, micropython, riscv, uctypes
 
-    for module in (machine, micropython, riscv, uctypes):
+    for module in (framebuf, machine, micropython, riscv, uctypes):
         sys.modules[module.__name__.rsplit(".", 1)[1]] = module
     for name in ("ptr8", "ptr16", "ptr32", "ptr64", "ptr", "uint"):
         setattr(builtins, name, getattr(micropython, name))
