@@ -98,7 +98,8 @@ def _outer(host, bridge, space):
         return host.io if outer is None else outer.io
     if space is bridge.pref:
         if outer is not None:
-            return outer.pref if outer.pref is not None and outer.pref64 >= bridge.pref64 else outer.mem
+            # What has 32 bits cannot lie in a window that may be placed above 4 GiB.
+            return outer.pref if outer.pref is not None and outer.pref64 <= bridge.pref64 else outer.mem
         if bridge.pref64 and host.high is not None:
             return host.high
     return host.mem if outer is None else outer.mem

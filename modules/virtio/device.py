@@ -211,7 +211,7 @@ class Device:
         most = self.transport.queue_max(index)
         if most == 0:
             raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))
-        want = most if getattr(self.transport, "queue_fixed", False) else min(most, size or 256, 32768)
+        want = most if self.transport.queue_fixed else min(most, size or 256, 32768)
         size = 1
         while size * 2 <= want:
             size *= 2

@@ -93,7 +93,7 @@ def _pci(tree):
 def _transport(function):
     from . import pcifind
 
-    return pcifind.find(function, _preferred.get(function.name) or _preferred.get(None))
+    return pcifind.find(function, _preferred.get(function.name, _preferred.get(None)))
 
 
 def prefer(interface, which=None):
@@ -104,10 +104,11 @@ def prefer(interface, which=None):
     """
     if interface not in (None, "modern", "legacy", "window"):
         raise ValueError("'modern', 'legacy' or 'window', not %r" % (interface,))
-    found = slots() if which is None else [slot for slot in slots() if slot[2] is find(which)]
+    one = None if which is None else find(which)
+    found = [slot for slot in slots() if which is None or slot[2] is one]
     found = [slot for slot in found if hasattr(slot[0], "function")]
-    if which is not None and not found:
-        raise OSError(errno.ENODEV, "%s is not on PCI" % find(which).name)
+    if one is not None and not found:
+        raise OSError(errno.ENODEV, "%s is not on PCI" % one.name)
     for slot in found:
         if slot[2] is not None and slot[2].is_open:
             raise OSError(errno.EALREADY, "%s is open: close it first" % slot[1])

@@ -32,6 +32,9 @@ _STATUS = const(0x070)
 _QUEUE_DESC = const(0x080)
 _QUEUE_DRIVER = const(0x090)
 _QUEUE_DEVICE = const(0x0A0)
+_SHM_SEL = const(0x0AC)
+_SHM_LEN = const(0x0B0)
+_SHM_BASE = const(0x0B8)
 _CONFIG_GENERATION = const(0x0FC)
 _CONFIG = const(0x100)
 
@@ -59,6 +62,8 @@ def find(base, size=0x200, source=0):
 
 class MMIO:
     """One virtio-mmio device; see transport.py for the contract."""
+
+    queue_fixed = False
 
     def __init__(self, base, size, source, version, device_id):
         self.base = base
@@ -179,6 +184,10 @@ class MMIO:
     def notify_register(self, index):
         return self.base + _QUEUE_NOTIFY, index, 4
 
+    def publisher(self, index, publish):
+        """Notifications are plain writes."""
+        return publish
+
     # -- interrupts -----------------------------------------------------------------
 
     def isr(self):
@@ -228,6 +237,17 @@ class MMIO:
         if bits & 1 and self._handler is not None and handler(1, None):
             worked = True
         return worked
+
+    def shm(self, number):
+        """(address, bytes) of the shared memory region with that id; None without one (4.2.2)."""
+        if self.legacy:
+            return None
+        base = self.base
+        mem32[base + _SHM_SEL] = number
+        size = mem32[base + _SHM_LEN] | mem32[base + _SHM_LEN + 4] << 32
+        if size == 0xFFFFFFFFFFFFFFFF:
+            return None
+        return mem32[base + _SHM_BASE] | mem32[base + _SHM_BASE + 4] << 32, size
 
     # -- configuration space --------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The PCI transport (4.1), modern interface: structures that capabilities point to."""
 
+import errno
 import time
 
 from machine import mem8, mem16, mem32
@@ -26,6 +27,8 @@ _QUEUE_NOTIFY_OFF = const(0x1E)
 _QUEUE_DESC = const(0x20)
 _QUEUE_DRIVER = const(0x28)
 _QUEUE_DEVICE = const(0x30)
+_QUEUE_NOTIF_CONFIG_DATA = const(0x38)
+_QUEUE_RESET = const(0x3A)
 
 _RESET_MS = const(1000)
 
@@ -51,7 +54,8 @@ class PCI(PCIBase):
 
     legacy = False
     queue_align = 4
-    features = _t.INDIRECT_DESC | _t.EVENT_IDX | _t.VERSION_1 | _t.ACCESS_PLATFORM | _t.ORDER_PLATFORM
+    queue_fixed = False
+    features = _t.MODERN | _t.NOTIF_CONFIG_DATA
 
     def __init__(self, function, device_id, structures):
         """structures: a virtio.pcicap.Structures."""
@@ -63,6 +67,8 @@ class PCI(PCIBase):
         self._config = structures.device
         self.config_size = self._config.size if self._config is not None else 0
         self._generation = None
+        self._negotiated = 0
+        self._calls = {}  # queue -> function that notifies it by way of PCI_CFG
 
     def __repr__(self):
         return "<%s modern device %d>" % (self.name, self.device_id)
@@ -106,6 +112,7 @@ class PCI(PCIBase):
         return bits
 
     def write_features(self, bits):
+        self._negotiated = bits
         for i in range(2 if bits >> 64 == 0 else 4):
             self._common.put(_DRIVER_FEATURE_SELECT, 4, i)
             self._common.put(_DRIVER_FEATURE, 4, bits >> (32 * i) & 0xFFFFFFFF)
@@ -134,14 +141,44 @@ class PCI(PCIBase):
 
     def notify_register(self, index):
         """(address, value, width) of the write that notifies the queue (4.1.4.4)."""
-        self._common.put(_QUEUE_SELECT, 2, index)
-        off = self._common.get(_QUEUE_NOTIFY_OFF, 2) * self.structures.multiplier
-        if off + 2 > self._notify.size:
+        common = self._common
+        width = 4 if self._negotiated & _t.NOTIFICATION_DATA else 2
+        common.put(_QUEUE_SELECT, 2, index)
+        off = common.get(_QUEUE_NOTIFY_OFF, 2) * self.structures.multiplier
+        if off + width > self._notify.size or off % width:
             raise DeviceError(
-                "%s: queue %d notifies at %#x, outside the structure of %#x bytes"
-                % (self.name, index, off, self._notify.size)
+                "%s: queue %d notifies at %#x of a structure of %#x bytes" % (self.name, index, off, self._notify.size)
             )
-        return self._notify.addr + off, index, 2
+        value = common.get(_QUEUE_NOTIF_CONFIG_DATA, 2) if self._negotiated & _t.NOTIF_CONFIG_DATA else index
+        if self._notify.addr is None:
+            from .pciwindow import Caller
+
+            self._calls[index] = call = Caller(self._notify, off, width)
+            return call.addr, value, width
+        return self._notify.addr + off, value, width
+
+    def publisher(self, index, publish):
+        """What takes the place of publish(), which tells the device by writing to an address."""
+        call = self._calls.get(index)
+        return publish if call is None else call.wrap(publish)
+
+    def queue_reset(self, index):
+        """Reset one queue (2.6.1), which may be set up again then; DeviceError after a second."""
+        common = self._common
+        common.put(_QUEUE_SELECT, 2, index)
+        common.put(_QUEUE_RESET, 2, 1)
+        start = time.ticks_ms()
+        while common.get(_QUEUE_RESET, 2) != 0:
+            if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
+                raise DeviceError("%s: the reset of queue %d does not end" % (self.name, index))
+        if common.get(_QUEUE_ENABLE, 2) != 0:
+            raise DeviceError("%s: queue %d is live after its reset" % (self.name, index))
+
+    def queue_stop(self, index):
+        """There is no other way than a reset, of the queue or of the device (4.1.4.3.2)."""
+        if not self._negotiated & _t.RING_RESET:
+            raise OSError(errno.EOPNOTSUPP, "%s: a queue cannot be stopped without RING_RESET" % self.name)
+        self.queue_reset(index)
 
     def num_queues(self):
         return self._common.get(_NUM_QUEUES, 2)
@@ -171,6 +208,10 @@ class PCI(PCIBase):
 
     def ack(self, bits):
         """Nothing: isr() did it."""
+
+    def shm(self, number):
+        """(address, bytes) of the shared memory region with that id; None without one."""
+        return self.structures.shm(number)
 
     # -- configuration space --------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class PCILegacy(PCIBase):
 
     def explain(self):
         """Which interface this is, and why; QEMU's switch that changes it."""
-        text = "legacy interface in the I/O ports of BAR0, " + self.why
+        text = "legacy interface in the I/O ports of BAR0: " + self.why
         if self.function.device >= 0x1040:
             return text
         return text + "; QEMU: disable-modern=off offers the modern one beside it"
@@ -93,8 +93,9 @@ class PCILegacy(PCIBase):
 
     def queue_setup(self, index, size, desc, avail, used):
         """Give a queue its memory, zeroed by the caller, and make it live."""
-        if size != self.queue_max(index):
-            raise ValueError("the size of a legacy queue cannot be changed")
+        now = self.queue_max(index)
+        if now != size:
+            raise DeviceError("%s: the size of queue %d is %d, not %d" % (self.name, index, now, size))
         if desc % _PAGE or desc >> 44:
             raise ValueError("a legacy queue needs a page below 16 TiB")
         if self.vectors is not None:
@@ -108,6 +109,10 @@ class PCILegacy(PCIBase):
 
     def notify_register(self, index):
         return self.base + _QUEUE_NOTIFY, index, 2
+
+    def publisher(self, index, publish):
+        """Notifications are plain writes."""
+        return publish
 
     # -- interrupts -----------------------------------------------------------------------------
 
@@ -126,6 +131,10 @@ class PCILegacy(PCIBase):
 
     def ack(self, bits):
         """Nothing: isr() did it."""
+
+    def shm(self, number):
+        """There are none."""
+        return None
 
     # -- configuration space --------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Capability:
         return self.function.broken(self.at, "virtio %s capability: %s" % (self.name, text))
 
     def check(self, taken):
-        """Whether it can be used at all; taken: bytes of configuration space with their owner."""
+        """Whether it can be used at all; taken: the ones before it."""
         need = _LENGTHS.get(self.kind, 16)
         if self.length < need:
             raise self.broken("length %d, at least %d is needed" % (self.length, need))
@@ -79,24 +79,25 @@ def read(function):
     Left out as 4.1.4.1 wants it: types that are reserved, and BARs above 5.
     """
     found = []
-    taken = []
     for number, at in function.capabilities():
         if number != _VENDOR_SPECIFIC:
             continue
         capability = Capability(function, at)
-        if capability.kind not in _NAMES:
-            continue
-        capability.check(taken)
-        taken.append(capability)
-        if capability.index > 5 and capability.kind != _PCI_CFG:
-            continue
+        if capability.kind in _NAMES:
+            capability.check(found)
+            found.append(capability)
+    found = [c for c in found if c.index <= 5 or c.kind == _PCI_CFG]
+    for capability in found:
         if capability.kind == _SHARED_MEMORY:
-            capability.offset |= function.read(at + 16, 4) << 32
-            capability.size |= function.read(at + 20, 4) << 32
+            capability.offset |= function.read(capability.at + 16, 4) << 32
+            capability.size |= function.read(capability.at + 20, 4) << 32
         if capability.kind != _PCI_CFG:
             capability.check_structure()
-        found.append(capability)
     return found
+
+
+def _at(capability):
+    return capability.at
 
 
 class Structures:
@@ -142,7 +143,7 @@ class Structures:
         return WindowRegion(self.function, self.cfg.at, capability)
 
     def _check_overlap(self):
-        found = list(self.chosen.values())
+        found = sorted(self.chosen.values(), key=_at)
         for i, a in enumerate(found):
             for b in found[:i]:
                 if a.index == b.index and a.offset < b.offset + b.size and b.offset < a.offset + a.size:

@@ -52,12 +52,11 @@ def _best(function, device_id, wanted):
         transport = PCI(function, device_id, structures)
         transport.why = "as prefer() asked for" if wanted else ""
         return transport
+    why = "no reachable " + " and no reachable ".join(missing)
+    if not [c for c in capabilities if c.bar is not None]:
+        why = "no virtio capabilities"
     if wanted:
-        raise _nothing(function, "no " + " and no ".join(missing))
-    if [c for c in capabilities if c.bar is not None]:
-        why = "because of the modern one the CPU cannot reach: " + ", ".join(missing)
-    else:
-        why = "because there are no virtio capabilities"
+        raise _nothing(function, why)
     return _legacy(function, device_id, why)
 
 

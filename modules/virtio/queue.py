@@ -49,7 +49,7 @@ class Virtqueue:
         self._state = Area(ring.STATE_SIZE)
         self.st = self._state.addr
         self._post = layout.post
-        self._publish = layout.publish
+        self._publish = device.transport.publisher(index, layout.publish)
         self._reap = layout.reap
         self._poll = layout.poll
         self._init_state(device, layout, register)

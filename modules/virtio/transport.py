@@ -14,8 +14,12 @@ A transport is an object with
     write_features(bits)
     queue_max(index) -> entries, 0: no such queue; ValueError-free
     queue_setup(index, size, desc, avail, used)
+    queue_fixed     True where the device alone says how large a queue is
     queue_stop(index)
     notify_register(index) -> (address, value, width 2 or 4): the write that notifies the queue
+    publisher(index, publish) -> what the queue calls in place of publish(), its function that does this write
+    shm(id) -> (address, bytes) of a shared memory region, None without one
+    explain() -> one line: which interface this is, why, and QEMU's switch that changes it
     isr() -> 1 used buffers | 2 configuration  /  ack(bits) when they were handled
     connect(handler) / disconnect()     handler(bits, queue index or None) is called by the scheduler, bits as
                     of isr(), None: any queue; True: it found work. OSError(ENODEV): no interrupt comes from there

@@ -7,7 +7,7 @@ from fake_blk import FLUSH
 from fake_device import EVENT_IDX, INDIRECT_DESC
 from shim.memory import memory
 from virtio.transport import DeviceError
-from virtio_host import TRANSPORTS, Blk, FakeBlk, attach, fresh, mask
+from virtio_host import LEGACY, TRANSPORTS, Blk, FakeBlk, attach, fresh, mask
 
 SECTORS = 64
 STEPS = 150
@@ -91,8 +91,8 @@ def test_hostile_disk_never_does_harm(transport, seed):
     rng = random.Random(seed * 1000 + len(transport))
     features = rng.choice((0, mask(INDIRECT_DESC), mask(EVENT_IDX), mask(INDIRECT_DESC, EVENT_IDX)))
     options = dict(features=mask(FLUSH), ring_features=features, queue=rng.choice((4, 16, 64, 256)))
-    device = FakeBlk(sectors=SECTORS, legacy=transport == "mmio-legacy", **options)
-    disk, _ = attach(device, Blk)
+    device = FakeBlk(sectors=SECTORS, legacy=transport in LEGACY, **options)
+    disk, _ = attach(device, Blk, transport=transport)
     disk.open()
     hostile = Hostile(rng, device)
     raised = 0

@@ -5,7 +5,7 @@ import riscv
 from fake_device import ANY_LAYOUT, VERSION_1, FakeDevice, Violation, mask
 from virtio.device import Device
 from virtio.transport import DeviceError, feature_names, stage, status_names
-from virtio_host import TRANSPORTS, attach, fresh
+from virtio_host import LEGACY, TRANSPORTS, attach, fresh
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ class Driver(Device):
 
 def rig(transport="mmio", cls=Driver, source=9, **options):
     options.setdefault("config", bytes(range(16)))
-    device = Thing(legacy=transport == "mmio-legacy", **options)
-    driver, registers = attach(device, cls, source=source)
+    device = Thing(legacy=transport in LEGACY, **options)
+    driver, registers = attach(device, cls, source=source, transport=transport)
     return driver, device, registers
 
 
@@ -77,7 +77,7 @@ def rig(transport="mmio", cls=Driver, source=9, **options):
 def test_status_goes_up_one_stage_at_a_time(transport):
     driver, device, _ = rig(transport)
     driver.open()
-    last = [3, 7] if transport == "mmio-legacy" else [3, 11, 15]
+    last = [3, 7] if transport in LEGACY else [3, 11, 15]
     assert device.status_log == [0, 1, *last]
     driver.close()
     assert device.status_log[-1] == 0

@@ -7,7 +7,7 @@ import pytest
 from fake_device import EVENT_IDX, INDIRECT_DESC, FakeDevice, mask
 from virtio.device import Device
 from virtio.transport import DeviceError
-from virtio_host import TRANSPORTS, attach, fresh
+from virtio_host import LEGACY, TRANSPORTS, attach, fresh
 
 RINGS = [0, mask(INDIRECT_DESC), mask(EVENT_IDX), mask(INDIRECT_DESC, EVENT_IDX)]
 
@@ -39,8 +39,8 @@ class EchoDriver(Device):
 
 
 def rig(transport="mmio", ring_features=RINGS[3]):
-    device = Echo(legacy=transport == "mmio-legacy", ring_features=ring_features, queues=(16,))
-    driver, registers = attach(device, EchoDriver)
+    device = Echo(legacy=transport in LEGACY, ring_features=ring_features, queues=(16,))
+    driver, registers = attach(device, EchoDriver, transport=transport)
     driver.open()
     return driver, device
 

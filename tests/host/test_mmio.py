@@ -6,7 +6,7 @@ from fake_device import EVENT_IDX, FakeDevice, FakeMMIO, Violation, mask
 from virtio import discover
 from virtio.device import Device
 from virtio.transport import DeviceError
-from virtio_host import BASE, TRANSPORTS, Blk, FakeBlk, attach, blk, fresh, memory, mmio
+from virtio_host import BASE, MMIO, Blk, FakeBlk, attach, blk, fresh, memory, mmio
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_empty_slot_is_passed_over_in_silence(capsys):
 # -- registers ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.parametrize("name", MMIO)
 @pytest.mark.clauses(
     "MMIO-04",
     "MMIO-05",
@@ -133,7 +133,7 @@ def test_open_keeps_to_the_register_rules(name):
     assert not queue.ready
 
 
-@pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.parametrize("name", MMIO)
 @pytest.mark.clauses("MMIO-19", "MMIO-20", "MMIO-LEG-09")
 def test_queue_stop_is_read_back(name):
     driver, device = blk(name)
@@ -156,7 +156,7 @@ def test_queue_in_use_is_refused():
         driver.transport.queue_max(0)
 
 
-@pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.parametrize("name", MMIO)
 @pytest.mark.clauses("MMIO-21", "MMIO-22", "MMIO-23", "MMIO-37", "MMIO-39")
 def test_interrupt_bits_are_masked_and_acknowledged_exactly(name):
     driver, device = blk(name)
@@ -259,7 +259,7 @@ def test_legacy_takes_any_layout_and_never_bit_30():
 # -- the quiesce table -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TRANSPORTS)
+@pytest.mark.parametrize("name", MMIO)
 def test_status_register_is_armed_before_driver_is_set(name):
     device = FakeBlk(legacy=name == "mmio-legacy")
     driver, _ = attach(device, Blk)
