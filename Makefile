@@ -60,7 +60,7 @@ test-host: mpy-cross venv ## tests that need neither firmware nor QEMU
 
 .PHONY: test-qemu
 test-qemu: firmware disk venv ## tests that run the firmware in QEMU
-	$(PYTEST) -n $(PYTEST_WORKERS) tests/qemu $(wildcard tests/target)
+	$(PYTEST) -n $(PYTEST_WORKERS) tests/qemu tests/qtest $(wildcard tests/target)
 
 BOARD ?= rv64
 BOARD_FIRMWARE_rv64 = firmware firmware-native
