@@ -143,11 +143,11 @@ def feed(st: int, bk: int, table: int, stop: int, kind: int, tag: int, depth: in
             while record < end:
                 r = ptr64(record)
                 d = ptr64(ring + 16 * (at & 0x7FFF))
-                flags = 0x80 if at & 0x8000 else 0x8000
+                n = r[1] | head << 32 | (0x80 if at & 0x8000 else 0x8000) << 48
                 if hold:
-                    s[27] = r[1] >> 48 | flags
+                    s[27] = n >> 48
                 d[0] = r[0]
-                d[1] = r[1] | head << 32 | (flags ^ hold) << 48
+                d[1] = n ^ hold << 48
                 hold = 0
                 if (at & 0x7FFF) + 1 == s[25]:
                     at = (at & 0x8000) ^ 0x8000

@@ -63,11 +63,12 @@ def post(st: int, table: int, n: int, readable: int, how: int) -> int:
             flags |= 1
         if i >= readable:
             flags |= 2
+        word = t[2 * i + 1] | head << 32 | flags << 48
         if hold:
-            s[27] = flags
+            s[27] = word >> 48
         d = ptr64(ptr64(st)[0] + 16 * (at & 0x7FFF))
         d[0] = t[2 * i]
-        d[1] = t[2 * i + 1] | head << 32 | (flags ^ hold) << 48
+        d[1] = word ^ hold << 48
         hold = 0
         next = shadow[4 * next]
         if (at & 0x7FFF) + 1 == s[25]:
@@ -95,7 +96,7 @@ def publish(st: int) -> int:
     s = ptr32(st)
     new = s[9]
     old = s[10]
-    if new == old:
+    if new == old or s[24]:
         return 0
     slot = ptr16(ptr64(st)[0] + 16 * (old & 0x7FFF))
     riscv_fence()
@@ -156,7 +157,8 @@ def reap(st: int, spins: int) -> int:
             continue
         c = 4 * ((word >> 32) & 0xFFFF)
         used = word & 0xFFFFFFFF
-        if c > 4 * s[8] or not (shadow[c + 1] & _IN_FLIGHT) or (used > shadow[c + 2] and s[15] & 2 < word >> 48 & 2):
+        trusted = word >> 48 & 2 and not s[15] & 2
+        if c > 4 * s[8] or not (shadow[c + 1] & _IN_FLIGHT) or (used > shadow[c + 2] and trusted):
             s[16] = c >> 2
             s[17] = used
             bad = 0x10000

@@ -223,7 +223,7 @@ def publish(st: int) -> int:
     s = ptr32(st)
     new = s[9]
     old = s[10]
-    if new == old:
+    if new == old or s[24]:
         return 0
     used = ptr16(ptr64(st)[2])
     riscv_fence()

@@ -1,6 +1,5 @@
 """modules/virtio/blk against the strict disk: requests, splitting, many in flight, errors, the block protocol."""
 
-import struct
 import time
 
 import pytest
@@ -17,12 +16,10 @@ from fake_blk import (
     WRITE_ZEROES,
     ZONED,
 )
-from fake_device import EVENT_IDX, INDIRECT_DESC, Violation
+from fake_device import IN_ORDER, RING_PACKED, Violation
 from virtio import blkring, ring
 from virtio.transport import DeviceError
-from virtio_host import TRANSPORTS, Blk, FakeBlk, attach, blk, fresh, mask
-
-RINGS = [0, mask(INDIRECT_DESC), mask(EVENT_IDX), mask(INDIRECT_DESC, EVENT_IDX)]
+from virtio_host import CASES, LAYOUTS, PACKED, SPLIT, TRANSPORTS, Blk, FakeBlk, attach, blk, fresh, mask, ring_id, warp
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +27,13 @@ def _fresh():
     fresh()
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture(params=[*TRANSPORTS, "mmio-packed"])
 def transport(request):
+    return request.param
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request):
     return request.param
 
 
@@ -47,7 +49,7 @@ def code(info):
 # -- reading and writing ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.clauses(
     "BLK-01", "BLK-12", "BLK-19", "BLK-LEG-01", "BLK-LEG-03", "BLK-LEG-10", "SPLIT-FRAME-03", "SPLIT-LEGLAYOUT-04"
 )
@@ -68,13 +70,11 @@ def test_read_goes_straight_into_a_slice(transport):
     assert buf == b"\xee" * 512 + device.disk[512:1536] + b"\xee" * 512
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.parametrize("start", [0, 65400])
 def test_read_many_keeps_many_in_flight(transport, features, size, start):
     disk, device = blk(transport, ring_features=features, queue=size)
-    device.queues[0].start_at(start)
-    for word in (9, 10, 11):
-        disk.vq._state.buf[4 * word : 4 * word + 4] = struct.pack("<I", start)
+    warp(disk.vq, device.queues[0], start)
     pieces = [(i * 5 % 60, bytearray(512 * (1 + i % 3))) for i in range(160)]
     disk.read_many(pieces)
     for sector, buf in pieces:
@@ -82,8 +82,9 @@ def test_read_many_keeps_many_in_flight(transport, features, size, start):
     assert disk.vq.in_flight == 0
 
 
-def test_completions_in_any_order(transport):
-    disk, device = blk(transport)
+@pytest.mark.parametrize("transport,features", CASES)
+def test_completions_in_any_order(transport, features):
+    disk, device = blk(transport, ring_features=features)
     device.manual = True
     pieces = [(i, bytearray(512)) for i in range(40)]
     req = disk.submit("r", 50, bytearray(512))
@@ -97,8 +98,9 @@ def test_completions_in_any_order(transport):
     assert all(buf == device.disk[512 * s : 512 * s + 512] for s, buf in pieces)
 
 
-def test_device_that_finishes_one_per_look(transport):
-    disk, device = blk(transport, queue=64)
+@pytest.mark.parametrize("transport,features", CASES)
+def test_device_that_finishes_one_per_look(transport, features):
+    disk, device = blk(transport, ring_features=features, queue=64)
     device.per_poll = 1
     pieces = [(i % 64, bytearray(512)) for i in range(300)]
     disk.read_many(pieces)
@@ -120,10 +122,26 @@ def test_depth_limits_what_is_in_flight():
     req.wait()
 
 
+@pytest.mark.parametrize("ring_features", [f | 1 << IN_ORDER for f in (SPLIT[3], *PACKED)], ids=ring_id)
+@pytest.mark.parametrize("batch", [1, 5, 40])
+@pytest.mark.clauses("PACKED-INORDER-01")
+def test_disk_that_finishes_in_order(ring_features, batch, size):
+    """Slots do not move in a split ring, so IN_ORDER is left alone there; packed rings take it."""
+    disk, device = blk(ring_features=ring_features, queue=size)
+    assert disk.has(IN_ORDER) == disk.has(RING_PACKED)
+    device.batch = batch
+    warp(disk.vq, device.queues[0], 3 * disk.vq.size - 1)
+    for n in (1, 40, 90):
+        pieces = [(i % 60, bytearray(512 * (1 + i % 3))) for i in range(n)]
+        disk.read_many(pieces)
+        assert all(buf == device.disk[512 * s : 512 * s + len(buf)] for s, buf in pieces)
+        disk.flush()
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3, 7, 9, 40, 100])
 @pytest.mark.parametrize("size", [16, 32, 256])
-def test_any_depth_gets_through(depth, size):
-    disk, device = blk(queue=size)
+def test_any_depth_gets_through(depth, size, layout):
+    disk, device = blk(ring_features=layout, queue=size)
     pieces = [(i % 64, bytearray(512)) for i in range(150)]
     disk.read_many(pieces, depth=depth)
     assert all(buf == device.disk[512 * s : 512 * s + 512] for s, buf in pieces)
@@ -141,8 +159,8 @@ def test_bad_piece_of_a_long_write_is_found_before_anything_is_written():
 
 
 @pytest.mark.clauses("SPLIT-ANOTIF-07")
-def test_batch_notifies_once():
-    disk, device = blk()
+def test_batch_notifies_once(layout):
+    disk, device = blk(ring_features=layout)
     notified = []
     notify = device.notify
     device.notify = lambda index: (notified.append(index), notify(index))
@@ -191,7 +209,7 @@ def test_requests_nobody_waits_for_do_not_pile_up():
 # -- splitting ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.parametrize("size_max,seg_max", [(512, 1), (512, 4), (1024, 3), (700, 5), (4096, 2)])
 @pytest.mark.clauses("SPLIT-INDIR-03")
 def test_large_requests_are_split_by_size_max_and_seg_max(transport, features, size_max, seg_max):
@@ -315,8 +333,8 @@ def test_status_that_was_never_written_is_an_error(transport):
 
 
 @pytest.mark.clauses("SPLIT-USED-03")
-def test_short_answer_is_an_error_on_modern_devices():
-    disk, device = blk()
+def test_short_answer_is_an_error_on_modern_devices(layout):
+    disk, device = blk(ring_features=layout)
     device.lie = lambda head, n: (head, 100)
     with pytest.raises(OSError, match="only 100 bytes"):
         disk.read(0, bytearray(512))
@@ -427,7 +445,7 @@ def test_other_zone_models_are_plain_disks(model):
 # -- other commands -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.clauses("BLK-02", "BLK-04", "BLK-17", "BLK-18", "BLK-20", "BLK-21", "BLK-22", "BLK-24", "BLK-27")
 def test_flush_id_discard_zeroes(transport, features, size):
     limits = dict(max_discard_sectors=8, max_discard_seg=2, max_write_zeroes_sectors=4, max_write_zeroes_seg=1)

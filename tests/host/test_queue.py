@@ -2,11 +2,11 @@
 
 import pytest
 import riscv
-from fake_device import EVENT_IDX, INDIRECT_DESC, FakeDevice, Violation, mask
+from fake_device import IN_ORDER, INDIRECT_DESC, NOTIFICATION_DATA, RING_PACKED, FakeDevice, Violation, mask
 from machine import mem32
 from virtio.device import Device
 from virtio.transport import DeviceError
-from virtio_host import TRANSPORTS, attach, fresh
+from virtio_host import CASES, LAYOUTS, LEGACY, PACKED, SPLIT, TRANSPORTS, attach, fresh, ring_id, warp
 
 
 @pytest.fixture(autouse=True)
@@ -34,23 +34,26 @@ class EchoDriver(Device):
         self.vq = self.queue(0, self.SIZE)
 
 
-RINGS = [0, mask(INDIRECT_DESC), mask(EVENT_IDX), mask(INDIRECT_DESC, EVENT_IDX)]
-
-
 @pytest.fixture(params=TRANSPORTS)
 def transport(request):
     return request.param
 
 
-def rig(transport="mmio", ring_features=RINGS[3], size=16, **options):
-    device = Echo(legacy=transport == "mmio-legacy", ring_features=ring_features, queues=(size,), **options)
-    driver, _ = attach(device, EchoDriver)
+@pytest.fixture(params=LAYOUTS)
+def layout(request):
+    return request.param
+
+
+def rig(transport="mmio", ring_features=SPLIT[3], size=16, **options):
+    device = Echo(legacy=transport in LEGACY, ring_features=ring_features, queues=(size,), **options)
+    driver, _ = attach(device, EchoDriver, transport=transport)
     driver.open()
     return driver.vq, device
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.clauses("GEN-RSVD-05", "SPLIT-DESC-02", "SPLIT-FRAME-01", "SPLIT-FRAME-02")
+@pytest.mark.clauses("PACKED-SG-08", "PACKED-SG-02", "PACKED-SG-03")
 def test_chain_goes_to_the_device_and_back(transport, features):
     vq, _ = rig(transport, features)
     answer = bytearray(6)
@@ -60,8 +63,9 @@ def test_chain_goes_to_the_device_and_back(transport, features):
     assert vq.num_free == 16 and vq.in_flight == 0
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.clauses("SPLIT-INDIR-01", "SPLIT-INDIR-02", "SPLIT-INDIR-03", "SPLIT-INDIR-04")
+@pytest.mark.clauses("PACKED-INDIR-01", "PACKED-INDIR-02", "PACKED-INDIR-03", "PACKED-INDIR-05", "PACKED-SG-01")
 def test_long_chain_uses_an_indirect_table_where_that_was_negotiated(transport, features):
     vq, device = rig(transport, features)
     device.manual = True
@@ -74,9 +78,9 @@ def test_long_chain_uses_an_indirect_table_where_that_was_negotiated(transport, 
     assert chain.data() == bytes(range(7)) and chain.room == 7
 
 
-@pytest.mark.clauses("SPLIT-INDIR-03")
-def test_chain_longer_than_the_queue_is_refused():
-    vq, _ = rig(size=4)
+@pytest.mark.clauses("SPLIT-INDIR-03", "PACKED-SG-07", "PACKED-INDIR-04")
+def test_chain_longer_than_the_queue_is_refused(layout):
+    vq, _ = rig(ring_features=layout, size=4)
     with pytest.raises(ValueError):
         vq.add([b"x"] * 5, [])
     with pytest.raises(ValueError):
@@ -87,16 +91,17 @@ def test_chain_longer_than_the_queue_is_refused():
 
 
 @pytest.mark.clauses("SPLIT-DESC-02")
-def test_chain_of_more_bytes_than_32_bits_count_is_refused():
-    vq, _ = rig()
-    addr = vq.desc
+def test_chain_of_more_bytes_than_32_bits_count_is_refused(layout):
+    vq, device = rig(ring_features=layout)
     with pytest.raises(ValueError, match="2\\^32"):
-        vq.add([(addr, 1 << 31)], [(addr, 1 << 31), (addr, 1)])
-    assert vq.num_free == 16
+        vq.add([(0x8000_0000, 0x8000_0000)] * 2, [(0x8000_0000, 1)])
+    assert vq.num_free == 16 and device.queues[0].held == []
 
 
-def test_full_queue_says_eagain_and_recovers():
-    vq, device = rig(ring_features=0, size=4)
+@pytest.mark.parametrize("features", [0, 1 << RING_PACKED], ids=ring_id)
+@pytest.mark.clauses("PACKED-SG-09", "PACKED-SG-10")
+def test_full_queue_says_eagain_and_recovers(features):
+    vq, device = rig(ring_features=features, size=4)
     device.manual = True
     for i in range(4):
         vq.add([b"x"], [], i)
@@ -111,16 +116,16 @@ def test_full_queue_says_eagain_and_recovers():
     assert vq.num_free == 4
 
 
-@pytest.mark.parametrize("features", RINGS)
+@pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.parametrize("start", [0, 65500])
 @pytest.mark.clauses("SPLIT-AVAIL-01", "SPLIT-ANOTIF-04", "SPLIT-ANOTIF-06", "SPLIT-ANOTIF-07")
+@pytest.mark.clauses("PACKED-WRAP-01", "PACKED-WRAP-02", "PACKED-WRAP-03", "PACKED-EVENT-02", "PACKED-EVENT-03")
+@pytest.mark.clauses("PACKED-DESC-01", "PACKED-DESC-02", "PACKED-SG-04", "PACKED-SG-05", "PACKED-SG-11")
 def test_many_in_flight_complete_in_any_order_across_the_wrap(transport, features, start):
     vq, device = rig(transport, features)
     device.manual = True
     queue = device.queues[0]
-    queue.start_at(start)
-    for word in (9, 10, 11):
-        vq._state.buf[4 * word : 4 * word + 4] = start.to_bytes(4, "little")
+    warp(vq, queue, start)
     for round_ in range(20):
         answers = {i: bytearray(2) for i in range(8)}
         for i, answer in answers.items():
@@ -134,8 +139,8 @@ def test_many_in_flight_complete_in_any_order_across_the_wrap(transport, feature
         assert all(answer == bytes([round_, i]) for i, answer in answers.items())
 
 
-def test_wait_for_one_keeps_the_others_for_get():
-    vq, device = rig()
+def test_wait_for_one_keeps_the_others_for_get(layout):
+    vq, device = rig(ring_features=layout)
     first = vq.add([b"1"], [bytearray(1)], "first")
     second = vq.add([b"2"], [bytearray(1)], "second")
     assert vq.wait(second) == 1
@@ -145,9 +150,9 @@ def test_wait_for_one_keeps_the_others_for_get():
 
 
 @pytest.mark.clauses("GEN-CLEANUP-01")
-def test_timeout_leaves_the_buffer_with_the_queue():
+def test_timeout_leaves_the_buffer_with_the_queue(layout):
     """The chain stays in the ring, the memory stays alive, and is freed once used."""
-    vq, device = rig()
+    vq, device = rig(ring_features=layout)
     device.dead = True
     buf = bytearray(8)
     head = vq.add([b"x"], [buf])
@@ -155,7 +160,7 @@ def test_timeout_leaves_the_buffer_with_the_queue():
         vq.wait(head, timeout_ms=5)
     assert info.value.args[0] == 110 and "echo0" in info.value.args[1]
     assert vq.in_flight == 1
-    assert vq._inflight[head][2][0] is buf
+    assert vq._inflight[head] is not None and vq._inflight[head][2][0] is buf
     queue = device.queues[0]
     queue.finish(queue.held[0], 1)
     vq.reap()
@@ -164,8 +169,8 @@ def test_timeout_leaves_the_buffer_with_the_queue():
     assert vq._inflight == [None] * 16
 
 
-def test_ctrl_c_leaves_the_buffer_with_the_queue(monkeypatch):
-    vq, device = rig()
+def test_ctrl_c_leaves_the_buffer_with_the_queue(monkeypatch, layout):
+    vq, device = rig(ring_features=layout)
     device.dead = True
     head = vq.add([b"x"], [bytearray(8)])
 
@@ -192,9 +197,9 @@ def test_ctrl_c_leaves_the_buffer_with_the_queue(monkeypatch):
     ],
 )
 @pytest.mark.clauses("GEN-INIT-13")
-def test_lying_device_is_stopped(lie, text):
+def test_lying_device_is_stopped(lie, text, layout):
     """FAILED is set, every further call raises, close() and open() bring it back."""
-    vq, device = rig()
+    vq, device = rig(ring_features=layout)
     device.lie = lie
     head = vq.add([b"x"], [bytearray(1)])
     with pytest.raises(DeviceError, match=text):
@@ -212,10 +217,10 @@ def test_lying_device_is_stopped(lie, text):
     assert driver.vq.wait(driver.vq.add([b"x"], [bytearray(1)])) == 1
 
 
-def test_runaway_used_index_is_stopped():
-    vq, device = rig()
+def test_used_buffer_that_nobody_gave_is_refused(layout):
+    vq, device = rig(ring_features=layout)
     device.queues[0].push(0, 0)
-    with pytest.raises(DeviceError, match="ahead"):
+    with pytest.raises(DeviceError, match="not in flight" if vq.packed else "ahead"):
         vq.get()
 
 
@@ -235,26 +240,29 @@ def test_needs_reset_ends_the_wait(transport):
 
 
 @pytest.mark.clauses("SPLIT-UNOTIF-05")
-def test_spurious_completion_interrupt_is_harmless():
-    vq, device = rig()
+def test_spurious_completion_interrupt_is_harmless(layout):
+    vq, device = rig(ring_features=layout)
     vq.device.on_interrupt()
     assert vq.get() is None
 
 
-def test_polling_device_needs_no_notification(transport):
+@pytest.mark.parametrize("transport,features", [c for c in CASES if not c.values[1] & mask(28, 29)])
+@pytest.mark.clauses("SPLIT-ANOTIF-03", "PACKED-EVENT-02")
+def test_polling_device_needs_no_notification(transport, features):
     """A device that suppresses notifications and looks by itself is served all the same."""
-    vq, device = rig(transport, ring_features=0)
+    vq, device = rig(transport, features)
     device.polling = True
     device.queues[0].set_no_notify(True)
     head = vq.add([b"ab"], [bytearray(2)])
     assert vq.wait(head) == 2
 
 
-def test_model_catches_a_missing_notification():
-    vq, device = rig(ring_features=0)
-    vq._state.buf[80:88] = vq.st.to_bytes(8, "little")  # the register is somewhere else
+@pytest.mark.parametrize("features,clause", [(0, "SPLIT-ANOTIF-04"), (1 << RING_PACKED, "PACKED-EVENT-02")])
+def test_model_catches_a_missing_notification(features, clause):
+    vq, device = rig(ring_features=features)
+    vq._state.buf[80:88] = vq._scratch.addr.to_bytes(8, "little")  # the register is somewhere else
     head = vq.add([b"x"], [])
-    with pytest.raises(Violation, match="SPLIT-ANOTIF-04"):
+    with pytest.raises(Violation, match=clause):
         vq.wait(head, timeout_ms=5)
 
 
@@ -276,15 +284,49 @@ def test_model_catches_a_scribble_on_a_descriptor_in_flight():
 
 @pytest.mark.clauses("SPLIT-LAYOUT-01", "MMIO-17", "MMIO-LEG-05")
 def test_size_is_rounded_down_to_a_power_of_two(transport):
-    device = Echo(legacy=transport == "mmio-legacy", queues=(100,))
-    driver, _ = attach(device, EchoDriver)
+    if transport == "pci-legacy":
+        return  # the device chooses
+    device = Echo(legacy=transport in LEGACY, queues=(100,))
+    driver, _ = attach(device, EchoDriver, transport=transport)
     driver.open()
     assert driver.vq.size == 64
     assert device.queues[0].size == 64
 
 
-def test_queue_of_one_works(transport):
-    vq, _ = rig(transport, size=1, ring_features=0)
+@pytest.mark.parametrize("size", [1, 3, 100, 32767, 32768, 65535])
+@pytest.mark.clauses("PACKED-LAYOUT-01", "PACKED-LAYOUT-02", "PACKED-LAYOUT-03", "PACKED-LAYOUT-04")
+def test_packed_queue_has_any_size(size):
+    device = Echo(ring_features=PACKED[3], queues=(size,))
+    driver, _ = attach(device, EchoDriver)
+    driver.SIZE = 65535
+    driver.open()
+    vq = driver.vq
+    assert vq.size == device.queues[0].size == min(size, 32768)
+    warp(vq, device.queues[0], 2 * vq.size - 1)
+    for _ in range(4):
+        answer = bytearray(3)
+        assert vq.wait(vq.add([b"ab"], [answer] if size > 1 else [])) == (2 if size > 1 else 0)
+        assert answer == (b"ba\0" if size > 1 else bytes(3))
+    assert vq.num_free == vq.size
+
+
+@pytest.mark.clauses("SPLIT-LAYOUT-01")
+def test_split_queue_of_32768():
+    vq, device = rig(size=40000)
+    device.queues[0].stop()
+    driver = vq.device
+    driver.SIZE = 40000
+    driver.close()
+    driver.open()
+    assert driver.vq.size == 32768
+    warp(driver.vq, device.queues[0], 65535)
+    heads = [driver.vq.add([b"x"], []) for _ in range(3)]
+    assert [driver.vq.wait(head) for head in heads] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("transport,features", CASES)
+def test_queue_of_one_works(transport, features):
+    vq, _ = rig(transport, features & ~(1 << INDIRECT_DESC), size=1)
     for _ in range(3):
         assert vq.wait(vq.add([b"x"], [])) == 0
 
@@ -308,8 +350,165 @@ def test_dump_shows_what_is_in_flight(capsys):
     assert repr(vq).startswith("<queue 0 of echo0: split, size 16")
 
 
-def test_fences_are_executed():
-    vq, _ = rig()
+def test_fences_are_executed(layout):
+    vq, _ = rig(ring_features=layout)
     before = riscv.fences[0]
     vq.wait(vq.add([b"x"], []))
     assert riscv.fences[0] >= before + 3
+
+
+# -- features that change what the two sides say to each other -------------------------------
+
+ORDERED = [f | 1 << IN_ORDER for f in (*SPLIT, *PACKED)]
+
+
+@pytest.mark.parametrize("features", ORDERED, ids=ring_id)
+@pytest.mark.parametrize("batch", [1, 3, 16])
+@pytest.mark.parametrize("start", [0, 65530])
+@pytest.mark.clauses("SPLIT-DESC-01", "SPLIT-DESC-03", "SPLIT-INDIR-05", "SPLIT-INORDER-01", "SPLIT-INORDER-02")
+@pytest.mark.clauses("PACKED-INORDER-01")
+def test_one_used_element_ends_a_batch_in_order(features, batch, start):
+    vq, device = rig(ring_features=features, size=16)
+    device.batch = batch
+    warp(vq, device.queues[0], start)
+    device.queues[0].next_desc = 0
+    for _ in range(12):
+        answers = [bytearray(2) for _ in range(7)]
+        for i, answer in enumerate(answers):
+            vq.add([bytes([i])] if i % 3 else [bytes([i]), b"y"], [answer] if i % 2 else [], i)
+        vq.notify()
+        got = [vq.get() or (None, 0) for _ in range(7)]
+        assert [token for token, _ in got] == list(range(7))
+        assert vq.get() is None and vq.in_flight == 0 and vq.num_free == 16
+    assert driver_accounts(vq) == []
+
+
+def driver_accounts(vq):
+    """Heads that the queue still knows of."""
+    return [head for head in range(vq.size) if vq._inflight[head] is not None]
+
+
+@pytest.mark.parametrize("features", ORDERED, ids=ring_id)
+@pytest.mark.clauses("SPLIT-DESC-01")
+def test_chains_in_order_may_be_given_back_in_any_order(features):
+    vq, device = rig(ring_features=features, size=8)
+    for _ in range(30):
+        heads = [vq.add([b"ab"], [bytearray(2)]) for _ in range(4)]
+        assert [vq.wait(heads[i]) for i in (2, 0, 3, 1)] == [2] * 4
+    assert vq.num_free == 8
+
+
+@pytest.mark.parametrize("features", [f | 1 << NOTIFICATION_DATA for f in (*SPLIT, *PACKED)], ids=ring_id)
+@pytest.mark.parametrize("start", [0, 32766, 65530])
+@pytest.mark.clauses("GEN-NOTIFDATA-01", "GEN-NOTIFDATA-02", "MMIO-36", "PACKED-DESC-03")
+def test_notification_tells_where_the_next_chain_goes(features, start):
+    vq, device = rig(ring_features=features, size=16)
+    warp(vq, device.queues[0], start)
+    for i in range(40):
+        assert vq.wait(vq.add([b"ab"] * (1 + i % 2), [bytearray(9)])) == 2 + i % 2 * 2
+
+
+# -- interrupts and their suppression ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", SPLIT + PACKED, ids=ring_id)
+@pytest.mark.parametrize("start", [0, 65530])
+@pytest.mark.clauses("SPLIT-UNOTIF-01", "SPLIT-UNOTIF-02", "SPLIT-UNOTIF-03", "SPLIT-RECV-01", "SPLIT-RECV-02")
+@pytest.mark.clauses("PACKED-EVENT-01", "PACKED-EVENT-04", "PACKED-RECV-01", "PACKED-RECV-02")
+def test_callbacks_are_switched_off_and_on(features, start):
+    vq, device = rig(ring_features=features)
+    device.manual = True
+    queue = device.queues[0]
+    warp(vq, queue, start)
+    for _ in range(9):
+        for i in range(4):
+            vq.add([bytes([i])], [bytearray(1)], i)
+        vq.notify()
+        vq.disable_cb()
+        before = device.interrupts
+        queue.finish(queue.held[0], 1)
+        assert device.interrupts == before
+        assert vq.enable_cb() is True
+        assert vq.get() == (0, 1)
+        assert vq.enable_cb() is False
+        queue.finish(queue.held[0], 1)
+        assert device.interrupts == before + 1
+        assert vq.get() == (1, 1) and vq.get() is None
+        queue.finish(queue.held[0], 1)
+        assert device.interrupts == before + 2
+        vq.disable_cb()
+        queue.finish(queue.held[0], 1)
+        assert device.interrupts == before + 2
+        assert [vq.get(), vq.get(), vq.get()] == [(2, 1), (3, 1), None]
+
+
+@pytest.mark.parametrize("features", SPLIT + PACKED, ids=ring_id)
+@pytest.mark.parametrize("start", [0, 65530])
+@pytest.mark.clauses("SPLIT-UNOTIF-04")
+def test_delayed_callback_waits_for_three_quarters(features, start):
+    vq, device = rig(ring_features=features)
+    device.manual = True
+    queue = device.queues[0]
+    warp(vq, queue, start)
+    for _ in range(5):
+        for i in range(8):
+            vq.add([], [bytearray(1)], i)
+        vq.notify()
+        before = device.interrupts
+        assert vq.enable_cb_delayed() is False
+        came = []
+        for _ in range(8):
+            queue.finish(queue.held[0], 1)
+            came.append(device.interrupts - before)
+        assert came[6] == 1 if vq.event_idx else came == list(range(1, 9))
+        assert not vq.event_idx or came[5] == 0
+        assert [vq.get()[0] for _ in range(8)] == list(range(8))
+
+
+def test_buffer_used_while_the_event_moves_is_not_missed(layout):
+    """The device answers just before reap() says which buffer it wants to hear of next."""
+    vq, device = rig(ring_features=layout)
+    device.manual = True
+    queue = device.queues[0]
+    for i in range(3):
+        vq.add([], [bytearray(1)], i)
+    vq.notify()
+    assert vq.enable_cb() is False
+    queue.finish(queue.held[0], 1)
+    riscv.on_fence.append(lambda: queue.held and queue.finish(queue.held[0], 1))
+    vq.reap()
+    riscv.on_fence.clear()
+    assert [vq.get() for _ in range(4)] == [(0, 1), (1, 1), (2, 1), None]
+
+
+# -- who gets a chain ------------------------------------------------------------------------------
+
+
+def test_get_leaves_chains_without_a_token_to_wait(layout):
+    vq, _ = rig(ring_features=layout)
+    mine = vq.add([b"1"], [bytearray(1)])
+    vq.add([b"2"], [bytearray(1)], "other")
+    vq.notify()
+    assert vq.get() == ("other", 1)
+    assert vq.get() is None
+    assert vq.wait(mine) == 1
+    with pytest.raises(ValueError):
+        vq.wait(mine)
+
+
+def test_readable_memory_is_not_taken_for_writing(layout):
+    vq, _ = rig(ring_features=layout)
+    with pytest.raises(TypeError):
+        vq.add([], [b"constant"])
+    assert vq.num_free == 16
+
+
+def test_chain_of_an_earlier_life_is_refused(layout):
+    vq, _ = rig(ring_features=layout)
+    driver = vq.device
+    head = vq.add([b"x"], [])
+    driver.close()
+    driver.open()
+    for call in (lambda: vq.add([b"x"], []), lambda: vq.get(), lambda: vq.wait(head)):
+        with pytest.raises(OSError, match="was reset"):
+            call()

@@ -128,8 +128,8 @@ def test_post_writes_64_bit_addresses_and_links():
     assert ring.writable(rig.st, head) == 7 and rig.word(13) == 2
 
 
+@pytest.mark.clauses("SPLIT-INDIR-05")
 def test_indirect_entries_link_to_the_next():
-    """SPLIT-INDIR-05"""
     rig = Rig(4)
     table = Area(64)
     for i in range(3):
