@@ -11,11 +11,11 @@ _tree = None  # that they are from
 def hosts(tree=None):
     """List of the Hosts, enumerated on the first call. tree: an fdt.FDT, default the system's."""
     global _hosts, _tree
-    if tree is None:
-        import fdt
+    if _hosts is None or tree is not None and tree is not _tree:
+        if tree is None:
+            import fdt
 
-        tree = fdt.system()
-    if _hosts is None or tree is not _tree:
+            tree = fdt.system()
         _tree = tree
         nodes = [node for node in tree.compatible("pci-host-ecam-generic") if node.enabled]
         found = []
@@ -45,6 +45,13 @@ def rescan():
     return new, lost
 
 
+def watch(callback):
+    """Call callback() by interrupt when something was plugged in, or is to go; returns a Watch to close()."""
+    from .hotplug import Watch
+
+    return Watch([f for f in devices() if f.is_bridge and f.hot], callback)
+
+
 def find(name):
     """The Function at an address as '00:03.0'. OSError(ENODEV)."""
     for function in devices():
@@ -66,6 +73,7 @@ def help():
         "devices()       list of every function, bridges too",
         "find('00:03.0') the function at that address",
         "rescan()        look for functions that came or went",
+        "watch(callback) call it by interrupt when something came, or is to go",
         "dump()          print windows, functions and BARs",
         "hosts()         list of the host bridges",
     ):

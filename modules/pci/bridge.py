@@ -33,7 +33,9 @@ class Bridge(Function):
         self.spare = []  # bus numbers for bridges that may be plugged in
         self.express = 0  # offset of the PCI Express capability
         self.port = None  # its port type
-        self.hot = False
+        self.hot = False  # something can be plugged in
+        self.occupied = False  # as of the last look
+        self.wanted_out = False  # the host asked for the device in the slot
         self._written = {}
         self._look()
         self._make_spaces()
@@ -69,6 +71,11 @@ class Bridge(Function):
             if base & 0xFFF0
             else None
         )
+
+    @property
+    def in_use(self):
+        """Whether a function behind it may access memory."""
+        return self._masters > 0
 
     def spaces(self):
         return [space for space in (self.io, self.mem, self.pref) if space is not None]

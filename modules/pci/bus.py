@@ -16,22 +16,36 @@ def enumerate(host):
     numbers = list(range(host.last_bus, host.first_bus, -1))
     host.functions = sorted(_scan(host, host.first_bus, None, numbers), key=_address)
     _assign(host, host.functions)
+    buses = {f.bus for f in host.functions}
+    for function in host.functions:
+        if isinstance(function, Bridge):
+            function.occupied = function.secondary in buses
 
 
 def rescan(host):
     """(new functions, lost ones); what is there keeps its addresses."""
-    lost = [f for f in host.functions if not f.present]
+    ports = [f for f in host.functions if isinstance(f, Bridge) and f.hot]
+    lost = [f for f in host.functions if not f.present]  # before a slot with another device gets power
+    if ports:
+        from . import hotplug
+
+        for port in ports:
+            hotplug.look(port)
+        lost += [f for f in host.functions if not f.gone and not f.present]
     for function in lost:
         _forget(host, function)
     host.functions = [f for f in host.functions if not f.gone]
-    known = {f.address for f in host.functions}
+    known = {f.bus for f in host.functions}
     new = []
-    for bridge in [f for f in host.functions if isinstance(f, Bridge) and f.hot]:
-        if bridge.secondary << 8 not in known:
-            new += _scan(host, bridge.secondary, bridge, bridge.spare)
+    for port in ports:
+        if port.secondary and port.secondary not in known and not port.gone:
+            new += _scan(host, port.secondary, port, port.spare)
     if new:
         host.functions = sorted(host.functions + new, key=_address)
         _assign(host, new)
+    buses = {f.bus for f in host.functions}
+    for port in ports:
+        port.occupied = port.secondary in buses
     return new, lost
 
 

@@ -125,6 +125,8 @@ class Function:
         return mem[self.config + off]
 
     def write(self, off, width, value):
+        if self.gone:
+            return  # by now something else may be in its place
         mem = mem32 if width == 4 else mem8 if width == 1 else mem16
         mem[self.config + off] = value
 
@@ -182,9 +184,8 @@ class Function:
 
     def command(self, bits, on):
         """Set or clear bits of the command register."""
-        at = self.config + _COMMAND
-        word = mem16[at]
-        mem16[at] = word | bits if on else word & ~bits
+        word = self.read(_COMMAND, 2)
+        self.write(_COMMAND, 2, word | bits if on else word & ~bits)
 
     # -- capabilities --------------------------------------------------------------------
 

@@ -23,6 +23,11 @@ def _devices():
     return found
 
 
+def _rescan():
+    _discover.scan()
+    return _devices()
+
+
 def _open(which=0):
     found = _discover.find(which)
     _keep_words()
@@ -63,7 +68,10 @@ devices = _Word(_devices, "devices()            list of every virtio device foun
 open = _Word(_open, "open(which)          open a device by name ('blk0') or number; returns it")
 register = _Word(_discover.register, "register(cls)        let a driver class serve its IDS from now on")
 unregister = _Word(_discover.unregister, "unregister(cls)      take a driver class out again")
-rescan = _Word(_discover.scan, "rescan()             look again for devices that came or went")
+rescan = _Word(_rescan, "rescan()             look again for devices that came or went")
+watch = _Word(
+    _discover.watch, "watch(callback)      call callback(new, lost) when devices are plugged in or pulled out"
+)
 explain = _Word(_explain, "explain([which])     which interface of a device is used, and why")
 prefer = _Word(_discover.prefer, "prefer(how[, which]) PCI: 'modern', 'legacy', 'window', None: as it was")
 scan = _Word(_command("scan"), "scan()               U-Boot's 'virtio scan'")
@@ -74,7 +82,20 @@ read = _Word(_command("read"), "read(addr, blk, n)   U-Boot's 'virtio read': blo
 write = _Word(_command("write"), "write(addr, blk, n)  U-Boot's 'virtio write': memory to blocks")
 help = _Word(_help, "help()               this list")
 
-_SHOWN = ("devices", "open", "register", "unregister", "rescan", "explain", "prefer", "scan", "info", "device", "part")
+_SHOWN = (
+    "devices",
+    "open",
+    "register",
+    "unregister",
+    "rescan",
+    "watch",
+    "explain",
+    "prefer",
+    "scan",
+    "info",
+    "device",
+    "part",
+)
 _SHOWN += ("read", "write", "help")
 
 

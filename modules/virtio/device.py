@@ -47,7 +47,9 @@ class Device:
         self._taken = -1  # by all queues, when the last interrupt was handled
 
     def __repr__(self):
-        if self.error is not None:
+        if self.transport.gone:
+            state = "gone"
+        elif self.error is not None:
             state = "FAILED"
         elif self.is_open:
             state = _t.stage(self.transport.status())
@@ -183,6 +185,13 @@ class Device:
         self.transport.set_status(self.transport.status() | _FAILED)
         raise self.error
 
+    def lost(self):
+        """The bus says that the device is gone: requests in flight end, close() only tidies up."""
+        if self.is_open and self.error is None:
+            self.error = DeviceError("%s: the device is gone" % self.name)
+            for queue in self.queues.values():
+                queue.stop()
+
     def check(self):
         """Raise what stops a request from being made: closed, or broken earlier."""
         if self.error is not None:
@@ -194,6 +203,8 @@ class Device:
         """Read the status register; DeviceError when the device asks for a reset or lost its state."""
         self.check()
         status = self.transport.status()
+        if status & 0xFF == 0xFF and self.transport.gone:
+            self.fail("the device is gone")
         if status & _NEEDS_RESET:
             self.fail("the device needs a reset: close() it and open() it again")
         if not status & _DRIVER_OK and self.queues:

@@ -54,13 +54,16 @@ def scan(tree=None):
         import fdt
 
         tree = fdt.system()
-    known = {slot[0].name: slot for slot in _slots or ()}
+    known = {slot[0].name: slot for slot in _slots or () if not slot[0].gone}
     slots = []
-    for transport in _mmio(tree) + _pci(tree):
-        slot = known.get(transport.name)
+    for transport in _mmio(tree) + _pci(tree, known):
+        slot = known.pop(transport.name, None)
         if slot is None or slot[0].device_id != transport.device_id:
             slot = [transport, "", None]
         slots.append(slot)
+    for slot in _slots or ():
+        if slot[0].gone and slot[2] is not None:
+            slot[2].lost()
     _slots = slots
     _name()
     return slots
@@ -78,16 +81,40 @@ def _mmio(tree):
     return [transport for transport in found if transport is not None]
 
 
-def _pci(tree):
-    """The transports on PCI."""
+def _pci(tree, known):
+    """The transports on PCI, after a look for what came and went; known ones are kept."""
     import pci
 
     found = []
-    for host in pci.hosts(tree):
+    hosts = pci.hosts(tree)
+    if _slots is not None:
+        pci.rescan()
+        for name in [name for name, slot in known.items() if slot[0].gone]:
+            del known[name]
+    for host in hosts:
         for function in host.functions:
             if function.vendor == _VENDOR:
-                found.append(_transport(function))
+                slot = known.get("pci@" + function.name)
+                same = slot is not None and slot[0].function is function
+                found.append(slot[0] if same else _transport(function))
     return [transport for transport in found if transport is not None]
+
+
+def watch(callback):
+    """Call callback(new, lost) by interrupt when devices come or go; returns what to close()."""
+    import pci
+
+    def look():
+        before = [(slot, device(slot)) for slot in slots()]
+        after = scan()
+        kept = [slot for slot, _ in before]
+        new = [device(slot) for slot in after if slot not in kept]
+        lost = [d for slot, d in before if slot not in after]
+        if new or lost:
+            callback(new, lost)
+
+    slots()
+    return pci.watch(look)
 
 
 def _transport(function):
@@ -120,13 +147,21 @@ def prefer(interface, which=None):
 
 
 def _name():
-    """Number the devices of each kind."""
-    counts = {}
+    """Number the devices of each kind; those that have a name keep it."""
+    fresh = []
+    used = set()
     for slot in _slots:
         kind = _kind(slot[0].device_id)
-        n = counts.get(kind, 0)
-        counts[kind] = n + 1
+        if slot[1].startswith(kind) and slot[1][len(kind) :].isdigit():
+            used.add(slot[1])
+        else:
+            fresh.append((kind, slot))
+    for kind, slot in fresh:
+        n = 0
+        while kind + str(n) in used:
+            n += 1
         slot[1] = kind + str(n)
+        used.add(slot[1])
 
 
 def _source_of(node):

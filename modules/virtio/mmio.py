@@ -64,6 +64,7 @@ class MMIO:
     """One virtio-mmio device; see transport.py for the contract."""
 
     queue_fixed = False
+    gone = False
 
     def __init__(self, base, size, source, version, device_id):
         self.base = base

@@ -98,9 +98,13 @@ class PCI(PCIBase):
 
     def reset(self):
         """Reset and wait until the device says so (4.1.4.3.2); DeviceError after a second."""
+        if self.gone:
+            return
         self.set_status(0)
         start = time.ticks_ms()
         while self.status() != 0:
+            if self.gone:
+                return
             if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
                 raise DeviceError("%s: reset: status stays %#x" % (self.name, self.status()))
 

@@ -85,12 +85,19 @@ class PCIBase:
     def name(self):
         return "pci@" + self.function.name
 
+    @property
+    def gone(self):
+        """Whether it was pulled out; it no longer touches memory then."""
+        return not self.function.present
+
     # -- bus mastering, and the table of devices that C resets ----------------------------------
 
     def arm(self):
         """Let the device access memory; from now on it is reset when Python cannot do it."""
         if self._armed:
             return
+        if self.gone:
+            raise OSError(errno.ENODEV, "%s: the device is gone" % self.name)
         where = self.status_address()
         if where:
             riscv.quiesce_add(where, 1)
@@ -111,6 +118,11 @@ class PCIBase:
             self.vectors = None
         self.function.master(False)
         riscv.quiesce_remove(where)
+        bridge = self.function.bridge
+        if bridge is not None and bridge.wanted_out:
+            from pci import hotplug
+
+            hotplug.release(bridge)
 
     # -- interrupts -----------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ A transport is an object with
     interrupt_text()    'PLIC 8', 'MSI-X 3 vectors', 'none': for people
     config(off, width) / set_config(off, width, value)      width 1, 2 or 4 as the field has it
     generation() -> int, None where there is no counter
+    gone            True when the device was pulled out: it reads as ones, and touches no memory any more
     config_size     bytes of configuration space that can be reached
     arm() / disarm()    enter or leave the table of devices reset by C when Python cannot
 """

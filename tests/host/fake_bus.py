@@ -215,8 +215,69 @@ class FakeBridge(FakeFunction):
         if port is not None:
             body = bytearray(0x3A)
             body[0:2] = (2 | port << 4 | 1 << 8).to_bytes(2, "little")
+            body[0x0A:0x0E] = (1 << 20).to_bytes(4, "little")
             body[0x12:0x16] = (0x7F if hot else 0).to_bytes(4, "little")
-            self.express = self.capability(0x10, bytes(body))
+            self.express = at = self.capability(0x10, bytes(body))
+            self.allow(at + 0x18, 2, 0x1FFF)
+            self.allow(at + 0x1A, 2, 0x11F)
+            self.put(at + 0x18, 2, 0x7C0)  # power off
+        self.hot = hot
+
+    # -- the slot ------------------------------------------------------------------------------
+
+    def insert(self, function):
+        """Put a function into the slot while the machine runs."""
+        self.host.plug(function, 0, bridge=self)
+        self.put(self.express + 0x18, 2, self.get(self.express + 0x18, 2) & 0x3F | 0x7C0)
+        function.gone = True
+        self._event(0x09)
+        return function
+
+    def press(self):
+        """The attention button: the host wants the device back."""
+        self._event(0x01)
+
+    def _event(self, bits):
+        at = self.express + 0x1A
+        self.put(at, 2, self.get(at, 2) | bits)
+
+    def _slot(self):
+        return [f for f in self.host.functions.values() if f.parent is self]
+
+    def _power(self, on):
+        for function in self._slot():
+            if on:
+                function.gone = False
+            else:
+                self.host.unplug(function)
+                self._event(0x08)
+
+    def asserts(self):
+        """Whether its pin is asserted."""
+        control, status = self.get(self.express + 0x18, 2), self.get(self.express + 0x1A, 2)
+        return bool(control & 0x20 and control & status & 9 and not self.command & NO_INTX)
+
+    def read_config(self, off, width):
+        value = super().read_config(off, width)
+        if self.hot and off == self.express + 0x1A:
+            return value | (0x40 if self._slot() else 0)
+        if self.port is not None and off == self.express + 0x12:
+            return 1 << 13 if not self.get(self.express + 0x18, 2) & 0x400 and self._slot() else 0
+        return value
+
+    def write_config(self, off, width, value):
+        if self.port is None or off not in (self.express + 0x18, self.express + 0x1A):
+            super().write_config(off, width, value)
+            return
+        require(width == 2, "PCI-SLOT", "%d bytes" % width)
+        old = self.get(off, 2)
+        if off == self.express + 0x1A:
+            self.put(off, 2, old & ~value)
+            return
+        self.put(off, 2, value)
+        if (old ^ value) & 0x400:
+            require(not self.hot or value & 0x300 == (0x300 if value & 0x400 else 0x100), "PCI-SLOT", "indicator")
+            self._power(not value & 0x400)
 
     def may_ignore(self, off):
         return super().may_ignore(off) and off < 0x18 or 0x1C <= off < 0x34 or off in (5, 6, 7)
@@ -255,6 +316,7 @@ class FakeHost:
 
     def __init__(self, **options):
         self.node = HostNode(**options)
+        self._tree = Tree(self.node)
         self.functions = {}  # (number given to plug, slot, function) -> FakeFunction
         self.reads = []  # (bus, slot, function, offset) of configuration space
         self._handlers = []
@@ -279,6 +341,8 @@ class FakeHost:
         function.host = self
         function.parent = bridge
         function.slot_number = (slot, number)
+        if bridge is not None and bridge.port is not None:
+            bridge.put(bridge.express + 0x18, 2, bridge.get(bridge.express + 0x18, 2) & 0x3F | 0x1C0)  # power on
         self.functions[(id(bridge), slot, number)] = function
         return function
 
@@ -348,7 +412,7 @@ class FakeHost:
         return read, write
 
     def tree(self):
-        return Tree(self.node)
+        return self._tree
 
 
 class Tree:

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 import riscv
-from fake_bus import ECAM, MASTER, FakeFunction, FakeHost
+from fake_bus import ECAM, MASTER, FakeBridge, FakeFunction, FakeHost
 from fake_device import FakeDevice, mask
 from fake_pci import COMMON, DEVICE, ISR, NOTIFY, PCI_CFG, VENDOR, FakePCI
 from fake_rules import (
@@ -714,6 +714,93 @@ def test_configuration_changes_are_polled_without_isr_while_messages_are_on():
     device.change_config(b"\x55", 4)
     assert driver.poll_config() and driver.events == ["config"]
     assert not driver.poll_config()
+
+
+# -- hot plug ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hot(monkeypatch):
+    """(FakeHost, port) with nothing in its slot, known to the bus."""
+    fake = FakeHost(source=32)
+    monkeypatch.setattr("fdt._system", fake.tree())
+    port = fake.plug(FakeBridge(port=4, hot=True), 1)
+    discover.scan()
+    return fake, port
+
+
+def names(fake):
+    return [repr(discover.device(slot)) for slot in discover.scan()]
+
+
+def test_a_device_that_is_plugged_in_appears_and_works(hot):
+    fake, port = hot
+    assert names(fake) == []
+    port.insert(FakePCI(FakeBlk()))
+    assert names(fake) == ["<blk0 pci@01:00.0 closed>"]
+    with discover.find("blk0").open() as disk:
+        disk.read(0, bytearray(512))
+
+
+def test_a_device_that_is_pulled_out_ends_its_requests_with_an_error(hot):
+    fake, port = hot
+    device = Echo(ring_features=0)
+    registers = port.insert(FakePCI(device))
+    discover.register(type("Echoing", (Driver,), {"IDS": (42,)}))
+    driver = discover.device(discover.scan()[0]).open()
+    device.manual = True
+    head = driver.queues[0].add([b"abc"], [bytearray(3)])
+    driver.queues[0].notify()
+    fake.unplug(registers)
+    with pytest.raises(DeviceError, match="the device is gone"):
+        driver.queues[0].wait(head, timeout_ms=50)
+    assert repr(driver) == "<echo0 pci@01:00.0 gone>"
+    assert names(fake) == []
+    driver.close()
+    with pytest.raises(OSError, match="the device is gone") as info:
+        driver.open()
+    assert info.value.errno == errno.ENODEV
+
+
+def test_a_rescan_tells_an_open_device_that_it_is_gone_and_frees_its_name(hot):
+    fake, port = hot
+    registers = port.insert(FakePCI(FakeBlk()))
+    names(fake)
+    old = discover.find("blk0").open()
+    fake.unplug(registers)
+    port.insert(FakePCI(FakeBlk()))
+    assert names(fake) == ["<blk0 pci@01:00.0 closed>"]
+    assert old is not discover.find("blk0")
+    with pytest.raises(DeviceError, match="the device is gone"):
+        old.read(0, bytearray(512))
+    new = discover.find("blk0").open()
+    old.close()  # does not touch the new one, which has the same addresses
+    new.read(0, bytearray(512))
+
+
+def test_the_host_gets_a_device_back_when_it_is_closed(hot):
+    fake, port = hot
+    registers = port.insert(FakePCI(FakeBlk()))
+    names(fake)
+    disk = discover.find("blk0").open()
+    port.press()
+    assert names(fake) == ["<blk0 pci@01:00.0 64 sectors DRIVER_OK>"]
+    disk.read(0, bytearray(512))
+    disk.close()
+    assert registers not in fake.functions.values()
+    assert names(fake) == []
+
+
+def test_watch_tells_what_came_and_went(hot):
+    fake, port = hot
+    seen = []
+    discover.watch(lambda new, lost: seen.append((list(map(repr, new)), list(map(repr, lost)))))
+    port.insert(FakePCI(FakeBlk()))
+    riscv.interrupt(33)
+    port.press()
+    riscv.interrupt(33)
+    assert seen[0] == (["<blk0 pci@01:00.0 closed>"], [])
+    assert seen[1] == ([], ["<blk0 pci@01:00.0 gone>"])
 
 
 # -- the model itself ---------------------------------------------------------------------------------

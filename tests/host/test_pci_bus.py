@@ -4,9 +4,11 @@ import errno
 import random
 
 import pytest
+import riscv
 from fake_bus import HIGH, IO_CPU, MASTER, MEM, FakeBridge, FakeFunction, FakeHost
 from pci import intx
 from pci.host import Host
+from pci.hotplug import Watch
 from pci.space import Space, size_text
 from virtio_host import fresh, memory
 
@@ -332,12 +334,12 @@ def test_no_pin_and_no_map_are_enodev():
 # -- hot plug --------------------------------------------------------------------------------------------
 
 
-def hot(bars):
-    fake = FakeHost()
+def hot(bars, **options):
+    """(Host, FakeHost, port, function that is in its slot without power)"""
+    fake = FakeHost(**options)
     port = fake.plug(FakeBridge(port=4, hot=True), 1)
     host = start(fake)
-    function = fake.plug(FakeFunction(bars=bars), 0, bridge=port)
-    return host, fake, port, function
+    return host, fake, port, port.insert(FakeFunction(bars=bars))
 
 
 def test_what_is_plugged_in_later_gets_addresses_in_the_ports_windows():
@@ -356,16 +358,34 @@ def test_what_was_pulled_out_is_gone_and_its_addresses_are_free_again():
     new, lost = host.rescan()
     assert (new, lost) == ([], [before])
     assert before.gone and "gone" in repr(before)
-    fake.plug(FakeFunction(bars={1: ("mem", 2 << 20)}), 0, bridge=port)
+    port.insert(FakeFunction(bars={1: ("mem", 2 << 20)}))
     again = host.rescan()[0][0]
     assert again.bars[1].address == before.bars[1].address
+
+
+def test_what_the_host_wants_back_loses_its_power():
+    host, fake, port, function = hot({1: ("mem", 4096)})
+    found = host.rescan()[0][0]
+    port.press()
+    assert host.rescan() == ([], [found])
+    assert function not in fake.functions.values()
+
+
+def test_what_is_in_use_stays_until_it_is_not():
+    host, fake, port, function = hot({1: ("mem", 4096)})
+    found = host.rescan()[0][0]
+    found.master(True)
+    port.press()
+    assert host.rescan() == ([], [])
+    found.master(False)
+    assert host.rescan() == ([], [found])
 
 
 def test_another_device_in_the_same_place_is_a_new_one():
     host, fake, port, function = hot({1: ("mem", 4096)})
     host.rescan()
     fake.unplug(function)
-    fake.plug(FakeFunction(device=0x1041, bars={1: ("mem", 4096)}), 0, bridge=port)
+    port.insert(FakeFunction(device=0x1041, bars={1: ("mem", 4096)}))
     new, lost = host.rescan()
     assert ([f.device for f in new], [f.device for f in lost]) == ([0x1041], [0x1042])
 
@@ -380,10 +400,34 @@ def test_what_is_too_large_to_be_plugged_in_is_enospc():
 
 
 def test_a_bridge_that_is_plugged_in_gets_a_bus_number():
-    host, fake, port, _ = hot({})
-    fake.unplug(list(fake.functions.values())[-1])
-    bridge = fake.plug(FakeBridge(), 0, bridge=port)
+    fake = FakeHost()
+    port = fake.plug(FakeBridge(port=4, hot=True), 1)
+    host = start(fake)
+    bridge = port.insert(FakeBridge())
     fake.plug(FakeFunction(bars={0: ("mem", 4096)}), 2, bridge=bridge)
     new, _ = host.rescan()
     assert [f.name for f in new] == ["01:00.0", "02:02.0"]
     assert new[1].bars[0].address is not None
+
+
+def test_slots_interrupt_when_something_came():
+    fake = FakeHost(source=32)
+    port = fake.plug(FakeBridge(port=4, hot=True), 1)
+    host = start(fake)
+    seen = []
+    watch = Watch([f for f in host.functions if f.is_bridge], lambda: seen.append(host.rescan()))
+    assert not port.asserts()
+    port.insert(FakeFunction())
+    assert port.asserts()
+    riscv.interrupt(33)
+    assert [len(new) for new, _ in seen] == [1] and not port.asserts()
+    riscv.interrupt(33)  # somebody else's
+    assert len(seen) == 1
+    watch.close()
+    port.press()
+    assert not port.asserts() and riscv.irqs == {}
+
+
+def test_without_slots_there_is_nothing_to_watch():
+    with pytest.raises(OSError, match="no slot to plug anything into"):
+        Watch([], print)
