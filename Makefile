@@ -84,10 +84,11 @@ lint: venv ## check the Python style
 	$(PY) -m ruff format --check .
 
 .PHONY: bench
-bench: firmware disk venv ## measure against U-Boot, direct -kernel, RV32 and gcc
+bench: firmware disk venv ## measure against U-Boot, Linux, direct -kernel, RV32 and gcc
 	@sh tools/setup.sh bench
 	@$(MAKE) rv32-board RV32=$(BUILD)/bench/rv32 RV32_HEAP=1500000
 	@$(MAKE) mpy-cross MPY_CROSS_BUILD=$(BUILD)/bench/mpy-cross CROSS_CFLAGS=-DHAVE_SMALL_INT_PATHS=0
+	@$(ENV) python3 tools/unpack.py --build $(BUILD) linux
 	BUILD=$(BUILD) $(PY) tests/bench $(BENCH)
 
 .PHONY: fuzz

@@ -117,7 +117,23 @@ def busybox_name(name):
     return "copyright" if name.endswith("/copyright") else None
 
 
-DEB_PARTS = {"opensbi": opensbi_name, "picolibc": picolibc_name, "kernel": kernel_name, "busybox": busybox_name}
+def linux_name(name):
+    """A kernel and those of its modules that a disk needs: what the bench compares with."""
+    found = re.fullmatch(r"usr/lib/modules/.*/(virtio_mmio\.ko\.xz|virtio_blk\.ko\.xz)", name)
+    if found:
+        return found[1]
+    return (
+        "linux" if re.fullmatch(r"boot/vmlinu[xz]-.*", name) else "copyright" if name.endswith("/copyright") else None
+    )
+
+
+DEB_PARTS = {
+    "opensbi": opensbi_name,
+    "picolibc": picolibc_name,
+    "kernel": kernel_name,
+    "busybox": busybox_name,
+    "linux": linux_name,
+}
 
 
 def series(version, folder=FIRMWARE / "patches"):

@@ -1,5 +1,5 @@
-"""Measure the firmware against U-Boot, QEMU's own -kernel and a bare program, in one interleaved run, and the
-native code that it makes against bytecode, upstream's RV32 board and gcc.
+"""Measure the firmware against U-Boot, QEMU's own -kernel and a bare program, in one interleaved run, its virtio
+drivers against Linux, and the native code that it makes against bytecode, upstream's RV32 board and gcc.
 
 Prints tables of figures, ratios and aims. Needs what `make bench` installs and builds.
 """
@@ -20,8 +20,10 @@ from contenders import Bench  # noqa: E402
 from inputs import Inputs  # noqa: E402
 from native import report  # noqa: E402
 from native.board import Native  # noqa: E402
+from virtio import report as virtio_report  # noqa: E402
 
 GROUPS = ("start", "read", "count")
+PARTS = (*GROUPS, "virtio", "native")
 ENTRY = b"kernel entered"
 LINUX = b"Linux version"
 
@@ -71,7 +73,7 @@ def main():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each contender (5)")
     parser.add_argument("--smp", type=int, default=2, help="harts in the start-up measurements (2)")
-    parser.add_argument("--only", nargs="+", choices=(*GROUPS, "native"), default=(*GROUPS, "native"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument(
         "--contenders",
         nargs="+",
@@ -84,13 +86,19 @@ def main():
     version = subprocess.run([qemu.QEMU, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     result = {"qemu": version}
     missed = []
+    inputs = Inputs(build) if set(args.only) - {"native"} else None
     if set(args.only) & set(GROUPS):
-        inputs = Inputs(build)
         figures = measure(Bench(inputs, args.smp), inputs, args.rounds, args.only, args.contenders)
         print(f"{version}; U-Boot {inputs.uboot_version()}; medians of {args.rounds} interleaved rounds\n")
         print(table.text(figures) + "\n")
         result |= table.as_json(figures)
         missed += [entry["row"].text for entry in table.results(figures) if entry["met"] is False]
+    if "virtio" in args.only:
+        figures = virtio_report.measure(build, inputs, inputs.firmware, Bench(inputs, 1).read_uboot_scattered, say)
+        say("")
+        print(virtio_report.text(figures) + "\n")
+        result["virtio"] = virtio_report.as_json(figures)
+        missed += virtio_report.missed(figures)
     if "native" in args.only:
         figures = report.measure(Native(build), say)
         say("")

@@ -111,6 +111,23 @@ class Bench:
             return reads(guest.python(OURS % (REPEATS, 64) + OURS_READS))
 
     def read_uboot(self):
+        todo = [("64M", f"virtio read {UBOOT_ADDR} 0 20000", 1, "131072 blocks read: OK")]
+        todo += [
+            (name, f"load virtio {n}:1 {UBOOT_ADDR} /file", 1, "67108864 bytes")
+            for n, name in ((1, "ext4"), (2, "fat"))
+        ]
+        return self._uboot_reads([*todo, *self._scattered()])
+
+    def read_uboot_scattered(self):
+        return self._uboot_reads(self._scattered())
+
+    @staticmethod
+    def _scattered():
+        for name, (size, run) in PIECES.items():
+            yield name.upper(), f"fatload virtio 3 {UBOOT_ADDR} {name}", size // 4096 // run, f"{size} bytes read"
+
+    def _uboot_reads(self, todo):
+        """todo: (row, line to type, requests, what has to be printed)."""
         found = {}
         command = self.command("default", self._disks(), preallocate=True, smp=1, kernel=self.inputs.uboot)
         with Guest(command) as guest:
@@ -119,14 +136,6 @@ class Bench:
             guest.at(b"=> ")
             for line in ("virtio scan", "blkcache configure 0 0"):
                 guest.line(line, b"=> ")
-            todo = [("64M", f"virtio read {UBOOT_ADDR} 0 20000", 1, "131072 blocks read: OK")]
-            todo += [
-                (name, f"load virtio {n}:1 {UBOOT_ADDR} /file", 1, "67108864 bytes")
-                for n, name in ((1, "ext4"), (2, "fat"))
-            ]
-            for name, (size, run) in PIECES.items():
-                requests = size // 4096 // run
-                todo.append((name.upper(), f"fatload virtio 3 {UBOOT_ADDR} {name}", requests, f"{size} bytes read"))
             for row, line, requests, expected in todo:
                 for _ in range(REPEATS):
                     seconds, printed = guest.line(line, b"=> ")

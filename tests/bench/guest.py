@@ -79,9 +79,18 @@ class Guest:
         """Run a script in the raw REPL of a guest at its prompt; what it printed."""
         self.at(b">>> ")
         self.type(b"\x01")
-        self.at(b"CTRL-B to exit\r\n>")
+        self.at(b"CTRL-B to exit\r\n")
+        return self.again(code)
+
+    def begin(self, code):
+        """Start another script after python()."""
+        self.at(b">")
         self.type(code.encode() + b"\x04")
         self.at(b"OK")
+
+    def again(self, code):
+        """Run another script after python(); what it printed."""
+        self.begin(code)
         printed = self.text_until(b"\x04")
         fault = self.text_until(b"\x04")
         if fault:

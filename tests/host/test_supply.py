@@ -32,7 +32,7 @@ def test_lock_line_is_well_formed(pin):
     if pin.rolling:
         re.compile(pin.path)
         assert (pin.size, pin.sha256) == ("-", "-")
-        assert pin.part in ("kernel", "busybox")
+        assert pin.part in ("kernel", "busybox", "linux")
     else:
         assert pin.path.startswith("pool/main/")
         assert int(pin.size) > 0
