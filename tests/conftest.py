@@ -81,6 +81,7 @@ def module_guest(request, machine):
         yield session
     finally:
         session.stop()
+    session.check_registers()
 
 
 @pytest.fixture
@@ -111,3 +112,4 @@ def new_guest(request):
         session.stop()
     for session in start.sessions:
         session.check_logs()
+        session.check_registers()

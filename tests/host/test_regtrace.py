@@ -206,6 +206,7 @@ def notify(index, off=None, size=2):
     return (W, NOTIFY + (4 * index if off is None else off), index, size, "virtio-pci-notify-virtio-blk")
 
 
+MSIX = [ecam(R, 0x98, 0x11, 1), ecam(R, 0x99, 0, 1), ecam(R, 0x9A, 2, 2)]  # three vectors
 CAPABILITIES = [
     ecam(R, 0, 0x1042_1AF4),
     ecam(R, 0x34, 0x40, 1),
@@ -213,7 +214,8 @@ CAPABILITIES = [
     *capability(0x50, 0x60, 3, 0x1000, 0x1000),
     *capability(0x60, 0x70, 4, 0x2000, 0x1000),
     *capability(0x70, 0x84, 2, 0x3000, 0x1000, (4,)),
-    *capability(0x84, 0, 5, 0, 0, (0,)),
+    *capability(0x84, 0x98, 5, 0, 0, (0,)),
+    *MSIX,
     ecam(R, 0x20, 0xC),
     ecam(W, 0x20, COMMON & 0xFFFFFFFF | 0xC),
     ecam(W, 0x24, COMMON >> 32),
@@ -286,6 +288,8 @@ PCI_BROKEN = {
     ),
     "no capability leads there": ([a for a in PCI_GOOD if a != CAPABILITIES[2]], "PCI-40"),
     "vector is not read back": (change(PCI_GOOD, common(R, 0x10, 1, 2)), "PCI-46"),
+    "vector beyond the table": (change(PCI_GOOD, common(W, 0x10, 1, 2), common(W, 0x10, 3, 2)), "PCI-45"),
+    "ISR in spite of MSI-X": (after(PCI_GOOD, CAPABILITIES[-1], ecam(W, 0x9A, 0x8002, 2)), "PCI-34"),
     "notification of 32 bits": (change(PCI_GOOD, notify(1), notify(1, size=4)), "PCI-49"),
     "notification of another queue": (change(PCI_GOOD, notify(1), notify(3, 4)), "PCI-51"),
 }
@@ -294,6 +298,66 @@ PCI_BROKEN = {
 @pytest.mark.parametrize("name", PCI_BROKEN)
 def test_broken_trace_of_pci_is_found(name):
     accesses, clause = PCI_BROKEN[name]
+    broken = run(accesses, quiet=True).broken
+    assert broken and broken[0].startswith(clause), broken
+
+
+PORTS = 0x300_1000
+
+
+def port(op, off, value, size):
+    return (op, PORTS + off, value, size, "virtio-pci")
+
+
+PORTS_GOOD = [
+    ecam(R, 0, 0x1001_1AF4),
+    ecam(W, 0x10, 0xFFFFFFFF),
+    ecam(R, 0x10, 0xFFFFFF81),
+    ecam(W, 0x10, 0x1000),
+    port(W, 0x12, 0, 1),
+    port(R, 0x12, 0, 1),
+    port(W, 0x12, 1, 1),
+    port(W, 0x12, 3, 1),
+    port(R, 0x00, 1 << 28, 4),
+    port(W, 0x04, 1 << 28, 4),
+    port(W, 0x0E, 0, 2),
+    port(R, 0x0C, 256, 2),
+    port(R, 0x08, 0, 4),
+    port(W, 0x08, 0x80000, 4),
+    port(R, 0x14, 8, 4),
+    port(W, 0x12, 7, 1),
+    port(W, 0x10, 0, 2),
+    port(R, 0x13, 1, 1),
+    port(W, 0x12, 0, 1),
+    port(R, 0x12, 0, 1),
+]
+
+
+def test_good_trace_of_legacy_pci_breaks_nothing():
+    trace = run(PORTS_GOOD, quiet=True)
+    assert trace.broken == []
+    counts = trace.devices["pci@00:01.0"].counts
+    assert counts == {"resets": 2, "inits": 1, "queues": 1, "notifications": 1, "interrupts": 1, "acks": 0}
+
+
+PORTS_BROKEN = {
+    "ports of nobody": ([a for a in PORTS_GOOD if a != PORTS_GOOD[3]], "PCI-LEG-01"),
+    "reset is not waited for": (change(PORTS_GOOD, port(R, 0x12, 0, 1)), "GEN-RESET-01"),
+    "status as a word": (change(PORTS_GOOD, port(W, 0x12, 1, 1), port(W, 0x12, 1, 4)), "PCI-LEG-03"),
+    "ISR is written": (before(PORTS_GOOD, port(W, 0x12, 7, 1), port(W, 0x13, 1, 1)), "PCI-LEG-03"),
+    "FEATURES_OK": (before(PORTS_GOOD, port(W, 0x12, 7, 1), port(W, 0x12, 11, 1)), "GEN-LEGINIT-01"),
+    "not offered": (change(PORTS_GOOD, port(W, 0x04, 1 << 28, 4), port(W, 0x04, 1 << 29, 4)), "GEN-FEAT-01"),
+    "size is not read": (change(PORTS_GOOD, port(R, 0x0C, 256, 2)), "SPLIT-LEGLAYOUT-01"),
+    "address is not looked at": (change(PORTS_GOOD, port(R, 0x08, 0, 4)), "PCI-LEG-11"),
+    "live queue is moved": (before(PORTS_GOOD, port(W, 0x12, 7, 1), port(W, 0x08, 0x80001, 4)), "PCI-LEG-11"),
+    "notification before DRIVER_OK": (before(PORTS_GOOD, port(W, 0x12, 7, 1), port(W, 0x10, 0, 2)), "GEN-INIT-15"),
+    "notification of 32 bits": (change(PORTS_GOOD, port(W, 0x10, 0, 2), port(W, 0x10, 0, 4)), "PCI-LEG-03"),
+}
+
+
+@pytest.mark.parametrize("name", PORTS_BROKEN)
+def test_broken_trace_of_legacy_pci_is_found(name):
+    accesses, clause = PORTS_BROKEN[name]
     broken = run(accesses, quiet=True).broken
     assert broken and broken[0].startswith(clause), broken
 

@@ -2,7 +2,8 @@
 
 from regrules import NOTIFICATION_DATA, RING_RESET, Rules
 
-_VENDOR_CAP, _COMMON, _NOTIFY, _ISR, _DEVICE, _WINDOW = 0x09, 1, 2, 3, 4, 5
+_VENDOR_CAP, _MSIX_CAP = 0x09, 0x11
+_COMMON, _NOTIFY, _ISR, _DEVICE, _WINDOW = 1, 2, 3, 4, 5
 _NO_VECTOR = 0xFFFF
 
 # Common configuration (4.1.4.3): offset -> (width, name); a 64-bit field is two of 32 bits.
@@ -23,14 +24,19 @@ class Function:
         self._say = say
         self.bytes = {}
         self.bars = {}  # register offset -> value
+        self.masks = {}  # register offset -> what all ones read back as
 
     def read(self, reg, size, value):
+        if self.bars.get(reg) == 0xFFFFFFFF:
+            self.masks[reg] = value
         for i in range(size):
             self.bytes[reg + i] = value >> 8 * i & 0xFF
 
     def write(self, reg, size, value):
         if 0x10 <= reg < 0x28 and size == 4:
             self.bars[reg] = value
+        if reg >= 0x40:
+            self.read(reg, size, value)
         for start, cap in self.capabilities():
             length = self.bytes.get(start + 2, 16)
             if start <= reg < start + length and cap != _WINDOW:
@@ -47,14 +53,34 @@ class Function:
     def device(self):
         return self._word(2, 2)
 
-    def capabilities(self):
-        """(start, cfg_type) of the vendor capabilities that were read."""
+    def _walk(self, number):
+        """Where the capabilities with that number start, as far as they were read."""
         at, seen = self.bytes.get(0x34, 0) & 0xFC, set()
         while self.virtio and at and at not in seen:
             seen.add(at)
-            if self.bytes.get(at) == _VENDOR_CAP:
-                yield at, self.bytes.get(at + 3)
+            if self.bytes.get(at) == number:
+                yield at
             at = self.bytes.get(at + 1, 0) & 0xFC
+
+    def capabilities(self):
+        """(start, cfg_type) of the vendor capabilities that were read."""
+        for at in self._walk(_VENDOR_CAP):
+            yield at, self.bytes.get(at + 3)
+
+    @property
+    def msix(self):
+        """Whether MSI-X is enabled."""
+        return any(self.bytes.get(at + 3, 0) & 0x80 for at in self._walk(_MSIX_CAP))
+
+    @property
+    def vectors(self):
+        """How many vectors MSI-X has."""
+        return sum((self._word(at + 2, 2) & 0x7FF) + 1 for at in self._walk(_MSIX_CAP))
+
+    def ports(self):
+        """(first, end) of BAR0 when that is a region of I/O ports, else None."""
+        low, mask = self.bars.get(0x10), self.masks.get(0x10, 0)
+        return (low & ~3, (low & ~3) + (-(mask & ~3) & 0xFFFF)) if low is not None and mask & 1 else None
 
     def bar(self, number):
         """Address that the driver gave a BAR, or None."""
@@ -100,6 +126,7 @@ class PCI(Rules):
         if kind == _ISR:
             self.touch("isr")
             self.counts["interrupts"] += value != 0
+            self.want(not self.function.msix, "PCI-34", "the ISR is read while MSI-X is enabled")
             return self.want(size == 1, "PCI-06", f"{size} bytes of the ISR")
         return self._read_common(off, size, value) if kind == _COMMON else None
 
@@ -157,6 +184,8 @@ class PCI(Rules):
             self.queue_sel = value
         elif name in ("config vector", "vector"):
             self.mapping = off if value != _NO_VECTOR else None
+            fits = value == _NO_VECTOR or value < self.function.vectors
+            self.want(fits, "PCI-45", f"vector {value} of {self.function.vectors}")
         elif name and off not in _READ_ONLY:
             self._write_queue(name, off, value)
         return None
@@ -191,3 +220,80 @@ class PCI(Rules):
         queue, multiplier = self.queue(index), self.function.structures()[_NOTIFY][2]
         known = queue.notify_off is not None and off == queue.notify_off * multiplier
         self.want(known, "PCI-32", f"queue {index} is notified at offset {off:#x}")
+
+
+# The legacy header (4.1.4.10): offset -> (width, readable, writable). Vectors are there while MSI-X is enabled.
+_HEADER = {0x00: (4, True, False), 0x04: (4, False, True), 0x08: (4, True, True), 0x0C: (2, True, False)}
+_HEADER |= {0x0E: (2, True, True), 0x10: (2, False, True), 0x12: (1, True, True), 0x13: (1, True, False)}
+_VECTORS = {0x14: (2, True, True), 0x16: (2, True, True)}
+
+
+class PCILegacy(Rules):
+    """The legacy header of one device, in the I/O ports of BAR0."""
+
+    def __init__(self, function, device_id, say):
+        super().__init__(function.name, say)
+        self.legacy = True
+        self.device_id = device_id
+        self.function = function
+        self.mapping = None
+
+    def _reset(self):
+        super()._reset()
+        self.queue_sel = None
+        self.mapping = None
+
+    def _known(self, off, size, write):
+        header = _HEADER | (_VECTORS if self.function.msix else {})
+        if off >= (24 if self.function.msix else 20):
+            return False
+        width, readable, writable = header.get(off, (0, False, False))
+        self.want(size == width and (writable if write else readable), "PCI-LEG-03", f"{size} bytes at {off:#x}")
+        self.want(self.mapping in (None, off), "PCI-46", "a vector was not read back")
+        self.mapping = None
+        return True
+
+    def read(self, off, size, value):
+        if not self._known(off, size, False):
+            return self.touch("config read")
+        if off == 0x00:
+            return self.read_features(0, value)
+        if off == 0x12:
+            return self.read_status(value)
+        if off == 0x13:
+            self.counts["interrupts"] += value != 0
+            return self.touch("isr")
+        self.touch("queue")
+        if off == 0x0C:
+            self.queue(self.queue_sel).size = value
+        elif off == 0x08:
+            self.queue(self.queue_sel).written.add("looked")
+        return None
+
+    def write(self, off, size, value):
+        if not self._known(off, size, True):
+            return self.touch("config write")
+        if off == 0x04:
+            return self.write_features(0, value)
+        if off == 0x12:
+            return self.write_status(value)
+        if off == 0x10:
+            return self.notify(value, "PCI-51")
+        self.touch("queue")
+        if off == 0x0E:
+            self.queue_sel = value
+        elif off == 0x08:
+            self._queue_address(value)
+        elif off in _VECTORS:
+            self.mapping = off if value != _NO_VECTOR else None
+        return None
+
+    def _queue_address(self, value):
+        if value == 0:
+            return self.stop_queue(self.queue_sel)
+        queue = self.queue(self.queue_sel)
+        self.want(not queue.live, "PCI-LEG-11", f"address of queue {self.queue_sel}, which is live")
+        self.want("looked" in queue.written, "PCI-LEG-11", "the queue's address was not looked at")
+        desc = value << 12
+        queue.addr = {"desc": desc, "driver": desc + 16 * queue.size, "device": 0}
+        return self.start_queue(self.queue_sel, "SPLIT-LEGLAYOUT-01")

@@ -14,16 +14,18 @@ import re
 from dataclasses import dataclass
 
 from regmmio import MMIO
-from regpci import PCI, Function
+from regpci import PCI, Function, PCILegacy
 
 # QEMU writes the trace into the log of -D. Notifications over PCI are only seen when no eventfd takes them.
+_WITH_EVENTFD = ("9p", "blk", "crypto", "net", "rng", "scsi", "serial")
 OPTIONS = ("-trace", "memory_region_ops_read", "-trace", "memory_region_ops_write")
-OPTIONS += ("-global", "virtio-pci.ioeventfd=off")
-ALLOW = ("^memory_region_ops_(read|write) ",)
+OPTIONS += tuple(word for name in _WITH_EVENTFD for word in ("-global", f"virtio-{name}-pci.ioeventfd=off"))
+ALLOW = ("^memory_region_ops_(read|write) ", r"warning: global virtio-\w+-pci\.ioeventfd=off not used")
 
 _LINE = re.compile(
     r"memory_region_ops_(read|write) cpu \d+ mr (\S+) addr (0x[0-9a-f]+) value (0x[0-9a-f]+) size (\d+) name '(.*)'"
 )
+_PIO = 0x300_0000  # where QEMU's virt machine shows the I/O ports of PCI
 _STRUCTURES = {"common": 1, "notify": 2, "isr": 3, "device": 4}
 _TRANSITIONAL = {0x1000: 1, 0x1001: 2, 0x1002: 5, 0x1003: 3, 0x1004: 8, 0x1005: 4, 0x1009: 9}
 _PCI_NAME = re.compile(r"virtio-pci-(common|notify|isr|device)\b.*")
@@ -73,6 +75,8 @@ class Trace:
             self._configuration(access)
         elif match := _PCI_NAME.match(access.name):
             self._pci(access, _STRUCTURES[match[1]])
+        elif access.name == "virtio-pci":
+            self._ports(access)
         elif access.name == "serial" and access.write and access.addr & 7 == 0:
             self.console += chr(access.value)
 
@@ -106,6 +110,21 @@ class Trace:
             device = self.devices[function.name] = PCI(function, _type_of(function), self.say)
         call = device.write if access.write else device.read
         return call(kind, access.addr - where[0], access.size, access.value)
+
+    def _ports(self, access):
+        """Find the function whose BAR0 has that I/O port."""
+        port = access.addr - _PIO
+        for function in self.functions.values():
+            where = function.ports()
+            if where and where[0] <= port < where[1]:
+                break
+        else:
+            return self.say("PCI-LEG-01", f"port {port:#x}: no BAR0 was put there")
+        device = self.devices.get(function.name)
+        if device is None:
+            device = self.devices[function.name] = PCILegacy(function, _type_of(function), self.say)
+        call = device.write if access.write else device.read
+        return call(port - where[0], access.size, access.value)
 
     def finish(self, quiet=False):
         """End of the trace. quiet: every device has to have been reset, and the reset seen (a hand-over)."""

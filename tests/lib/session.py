@@ -27,11 +27,15 @@ import time
 from pathlib import Path
 
 import qemu  # tools/, through pyproject.toml
+import regtrace
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # Slow machines set this; every deadline below is multiplied by it.
 SCALE = float(os.environ.get("TEST_TIMEOUT_SCALE", "1"))
+
+# Have QEMU trace the register accesses of every guest, and judge them when it stops.
+REGTRACE = bool(os.environ.get("REGTRACE"))
 
 # Lines of QEMU's guest error log and stderr that say nothing about the guest.
 ALLOWED = (
@@ -204,7 +208,7 @@ class Session:
 
     def __init__(self, name="session", firmware=None, console="socket", autoboot=False, allow=(), **options):
         self.folder = self._new_folder(name)
-        self.allow = tuple(allow)
+        self.allow = tuple(allow) + (regtrace.ALLOW if REGTRACE else ())
         self.port = None
         self._firmware = Path(firmware or default_firmware())
         self._console_kind = console
@@ -261,6 +265,7 @@ class Session:
             qmp=f"unix:{self._sockets}/qmp",
             extra=[
                 *self._options.get("extra", ()),
+                *(regtrace.OPTIONS if REGTRACE else ()),
                 *self._console_options(),
                 "-d",
                 "guest_errors,unimp",
@@ -422,6 +427,12 @@ class Session:
                 f"logs: {self.folder}",
             )
         )
+
+    def check_registers(self):
+        """With REGTRACE=1: fail if an access to a device's register broke a rule."""
+        if REGTRACE and self.started:
+            broken = regtrace.check(self._log).broken
+            assert not broken, f"{len(broken)} rules are broken in {self._log}:\n" + "\n".join(broken[:20])
 
     # The console
 
