@@ -147,6 +147,8 @@ class FakeBlk(FakeDevice):
                 require(flags == 0, "BLK-27", "unmap in a discard")
             require(count <= self.settings["max_%s_sectors" % name], clause, "%d sectors" % count)
             require(sector + count <= len(self.disk) // 512, "BLK-15")
+            if self.has(RO):
+                return 1, b""
             if self.bad & set(range(sector, sector + count)):
                 return 1, b""
             self.disk[512 * sector : 512 * (sector + count)] = bytes(512 * count)
