@@ -79,12 +79,17 @@ def _remove(line, callback):
     line.callbacks = tuple([c for c in line.callbacks if c != callback])
 
 
+def silenced(source):
+    """Whether it was a storm, so that nothing comes from it any more."""
+    return riscv.irq_state(source)[1] != 0
+
+
 def text(source):
     """'PLIC 8', and whether it was silenced."""
-    silenced = riscv.irq_state(source)[1]
+    many = riscv.irq_state(source)[1]
     words = "%s %d" % (riscv.irq_controller() or "interrupt", source)
-    if silenced:
-        words += ", silenced after %d interrupts at once that were no work" % silenced
+    if many:
+        words += ", silenced after %d interrupts at once that were no work" % many
     return words
 
 

@@ -122,9 +122,9 @@ def linux_name(name):
     found = re.fullmatch(r"usr/lib/modules/.*/(virtio_mmio\.ko\.xz|virtio_blk\.ko\.xz)", name)
     if found:
         return found[1]
-    return (
-        "linux" if re.fullmatch(r"boot/vmlinu[xz]-.*", name) else "copyright" if name.endswith("/copyright") else None
-    )
+    if name.endswith("/copyright"):
+        return "copyright"
+    return "linux" if re.fullmatch(r"boot/vmlinu[xz]-.*", name) else None
 
 
 DEB_PARTS = {

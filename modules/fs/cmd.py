@@ -1,4 +1,4 @@
-"""U-Boot's file commands: ls, load, size, fstype, fsinfo on 'virtio 0:1' or '9p 0'; the same output."""
+"""U-Boot's file commands: ls, load, size, fstype, fsinfo on 'virtio 0:1', 'scsi 0:1', '9p 0'; the same output."""
 
 import errno
 import time
@@ -17,14 +17,14 @@ def device(where):
     if not isinstance(where, str):
         return where
     words = where.split()
-    if not words or words[0] != "virtio" or len(words) > 2:
+    if not words or words[0] not in ("virtio", "scsi") or len(words) > 2:
         raise ValueError("'virtio 0:1' and the like, not %r" % where)
-    from virtio.cmd import disk
+    from virtio.cmd import disk, scsi_disk
 
     place = words[1] if len(words) == 2 else "0"
     label = place.split("#", 1)[1] if "#" in place else None
     number, colon, part = place.split("#")[0].partition(":")
-    found = disk(_number(number, where))
+    found = (disk if words[0] == "virtio" else scsi_disk)(_number(number, where))
     table = fs.table(found)
     if label is not None:
         return table.find(label=label)
@@ -61,7 +61,7 @@ def _volume(where):
 
 def _words(args):
     """('virtio', '0:1', ...) means the same as ('virtio 0:1', ...)."""
-    if len(args) > 1 and args[0] in ("virtio", "9p") and isinstance(args[1], str) and args[1][:1].isdigit():
+    if len(args) > 1 and args[0] in ("virtio", "scsi", "9p") and isinstance(args[1], str) and args[1][:1].isdigit():
         return (args[0] + " " + args[1],) + args[2:]
     return args
 

@@ -48,7 +48,7 @@ def sysboot(volume, path=None, label=None, dry_run=False):
 
 
 def disk(which=0):
-    """A virtio disk by name ('blk0') or number among the disks, opened if it is not yet."""
+    """A disk by name ('blk0', 'scsi0:1:0') or number among the disks, opened if it is not yet."""
     from . import policy
 
     return policy.disk(which)

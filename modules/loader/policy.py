@@ -117,10 +117,14 @@ def script_in(kernel):
 
 
 def disk(which):
-    """A virtio disk by name or number among the disks, opened if it is not. OSError ENODEV."""
+    """A disk by name ('blk0', 'scsi0:2:0') or number among virtio's, opened if it is not. OSError ENODEV."""
     import virtio
     from virtio import discover
 
+    if isinstance(which, str) and which.startswith("scsi"):
+        from virtio.cmd import scsi_disk
+
+        return scsi_disk(which)
     name = "blk%d" % which if isinstance(which, int) else which
     try:
         return virtio.open(name)
@@ -131,9 +135,10 @@ def disk(which):
 
 
 def disks(looked):
-    """Each virtio disk as (name, device), in the order of QEMU's -device options (a generator).
+    """Each disk as (name, device): virtio's, then those of SCSI adapters (a generator).
 
-    What is wrong with one that cannot be opened is appended to looked.
+    In the order of QEMU's -device options. What is wrong with one that cannot be opened is appended
+    to looked.
     """
     number = 0
     while True:
@@ -142,9 +147,16 @@ def disks(looked):
             yield name, disk(name)
         except OSError as e:
             if e.errno == errno.ENODEV:
-                return
+                break
             looked.append("%s: %s" % (name, _why(e)))
         number += 1
+    try:
+        from virtio.cmd import scsi_units
+
+        for unit in scsi_units():
+            yield unit.name, unit
+    except OSError as e:
+        looked.append("scsi: %s" % _why(e))
 
 
 def shares(looked):

@@ -322,7 +322,7 @@ class Engine:
         try:
             while not self.chain(req, sector, readable, writable):
                 if not self.vq.poll(deadline):
-                    self._timed_out(req, timeout_ms)
+                    self.timed_out(req, timeout_ms)
                 self.pump()
             self.vq.notify()
             self.finish(req, timeout_ms)
@@ -354,7 +354,7 @@ class Engine:
             if n or deadline is None:
                 deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
             elif time.ticks_diff(deadline, time.ticks_ms()) <= 0:
-                self._timed_out(req, timeout_ms)
+                self.timed_out(req, timeout_ms)
             if self._waiting and self._hungry():
                 self._feed()
             rounds += 1
@@ -413,7 +413,7 @@ class Engine:
             vq.release(head)
             blkring.count(self.bk, req.tag, 0, -1)
 
-    def _timed_out(self, req, timeout_ms):
+    def timed_out(self, req, timeout_ms):
         self.device.check_status()
         text = "%s: %s: no answer in %d ms" % (self.device.name, req.what(), timeout_ms)
         raise OSError(errno.ETIMEDOUT, text)

@@ -67,3 +67,11 @@ class Request:
         self.engine.forget(self)
         if self.error is not None:
             raise self.error
+
+    async def wait_async(self, timeout_ms=5000):
+        """await r.wait_async(): like wait(), while other tasks of asyncio run. timeout_ms: in all."""
+        from . import aio
+
+        if not await aio.until(self.engine.vq, lambda: self.done, timeout_ms):
+            self.engine.timed_out(self, timeout_ms)
+        self.wait()

@@ -6,6 +6,7 @@ from micropython import const
 
 from . import discover
 
+_SCSI = const(8)
 _P9 = const(9)
 
 _current = 0
@@ -18,6 +19,25 @@ def disk(number):
     except OSError:
         raise OSError(errno.ENODEV, "virtio device %d not available" % number)
     return found if found.is_open else found.open()
+
+
+def scsi_units():
+    """The disks and CD-ROMs of all SCSI adapters, which are opened, in order."""
+    found = []
+    for slot in discover.slots():
+        if slot[0].device_id == _SCSI:
+            adapter = discover.device(slot)
+            adapter = adapter if adapter.is_open else adapter.open()
+            found.extend([unit for unit in adapter.units if unit.kind in ("disk", "cdrom", "optical")])
+    return found
+
+
+def scsi_disk(which):
+    """A SCSI disk by number, in the order of scsi_units(), or by name: 'scsi0:2:0'.  OSError: ENODEV."""
+    for number, unit in enumerate(scsi_units()):
+        if which == number or which == unit.name:
+            return unit
+    raise OSError(errno.ENODEV, "no SCSI disk %s" % which)
 
 
 def _disks():

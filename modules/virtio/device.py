@@ -42,7 +42,9 @@ class Device:
         self.is_open = False
         self.error = None
         self._irq_bound = self._irq
-        self._irq_on = False
+        self._connected = False  # the transport calls _irq()
+        self.wants_interrupts = False  # interrupts(True): on_interrupt() is called for all queues
+        self._taken = -1  # by all queues, when the last interrupt was handled
 
     def __repr__(self):
         if self.transport.gone:
@@ -297,15 +299,29 @@ class Device:
 
         OSError(ENODEV): no interrupt reaches us from there; polling works without.
         """
-        if on == self._irq_on:
-            return
         if on:
-            self.transport.connect(self._irq_bound)
-        self._irq_on = on
-        for queue in self.queues.values():
-            queue.listen(on)
-        if not on:
+            self._connect()
+        elif self._connected:
             self.transport.disconnect()
+            self._connected = False
+        if on != self.wants_interrupts:
+            self.wants_interrupts = on
+            for queue in self.queues.values():
+                queue.listen(on)
+
+    def _connect(self):
+        if not self._connected:
+            self.transport.connect(self._irq_bound)
+            self._connected = True
+
+    def attend(self, connect):
+        """For aio.py: whether interrupts wake what waits for queues that enabled theirs."""
+        if connect and not self._connected:
+            try:
+                self._connect()
+            except OSError:
+                return False
+        return self._connected and not self.transport.silenced()
 
     def _irq(self, bits, index):
         """What the transport calls: 1 buffers were used, 2 the configuration changed; True: it was work."""
@@ -313,7 +329,12 @@ class Device:
             self._changed()
         if bits & 1:
             self.on_interrupt()
-        return True
+        taken = 0
+        for queue in self.queues.values():
+            taken = taken * 31 + queue.taken & 0xFFFFFFF
+        worked = taken != self._taken
+        self._taken = taken
+        return worked
 
     # -- for people ------------------------------------------------------------------------
 

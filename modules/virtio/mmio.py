@@ -216,6 +216,11 @@ class MMIO:
             irq.disconnect(self.source, self._interrupt_bound)
             self._handler = None
 
+    def silenced(self):
+        import irq
+
+        return irq.silenced(self.source)
+
     def interrupt_text(self):
         import irq
 

@@ -182,6 +182,13 @@ class PCIBase:
             return False
         return handler(bits, None)
 
+    def silenced(self):
+        import irq
+
+        if self.vectors is not None:
+            return any([irq.silenced(message.source) for message in self.vectors.messages])
+        return bool(self._source) and irq.silenced(self._source)
+
     def interrupt_text(self):
         if self.vectors is not None:
             return repr(self.vectors)

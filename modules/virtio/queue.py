@@ -296,7 +296,36 @@ class Virtqueue:
                 self.device.check_status()
         return 1
 
+    def hold(self, head):
+        """Keep a chain from get(), as wait() does. ValueError: it is not in flight."""
+        if ring.hold(self.st, head) == -2:
+            raise ValueError("head %d is not in flight" % head)
+
+    def done(self, head=None):
+        """Whether the chain, or one for get(), is used; takes in what is, gives nothing back."""
+        if not self.live:
+            self._dead()
+        self.reap()
+        return (ring.first(self.st, _TAKEN) if head is None else ring.state(self.st, head)) >= 0
+
+    def wait_async(self, head, timeout_ms=1000):
+        """await q.wait_async(head): like wait(), while other tasks of asyncio run."""
+        from . import aio
+
+        return aio.wait(self, head, timeout_ms)
+
+    def __aiter__(self):
+        """async for token, length in q: what get() gives, until the device is closed."""
+        from . import aio
+
+        return aio.Used(self)
+
     # -- interrupts --------------------------------------------------------------------------
+
+    @property
+    def taken(self):
+        """Changes with every used chain that was taken in."""
+        return self._word(11)
 
     def listen(self, wanted):
         """Ask for used-buffer interrupts, or not; True when something came in meanwhile (2.7.7, 2.8.10)."""

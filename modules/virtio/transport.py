@@ -23,6 +23,7 @@ A transport is an object with
     isr() -> 1 used buffers | 2 configuration  /  ack(bits) when they were handled
     connect(handler) / disconnect()     handler(bits, queue index or None) is called by the scheduler, bits as
                     of isr(), None: any queue; True: it found work. OSError(ENODEV): no interrupt comes from there
+    silenced()      whether they were a storm, and do not come any more
     interrupt_text()    'PLIC 8', 'MSI-X 3 vectors', 'none': for people
     config(off, width) / set_config(off, width, value)      width 1, 2 or 4 as the field has it
     generation() -> int, None where there is no counter

@@ -6,6 +6,8 @@ A line is: ids (separated by blanks) TAB argument TAB conditions (may be left ou
                                     a folder stands for all files in it
     lacks set_config@virtio/net.py  holds while that file never uses the name
     group mmio                      holds while every other MUST and MUST NOT of the group is covered
+
+The conformance targets of chapter 7 (CONF-...) are argued by their group without a line.
 """
 
 import ast
@@ -14,7 +16,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from clauselist import HERE, PREFIXES, ROOT, rows
+from clauselist import HERE, PREFIXES, REQUIRED, ROOT, rows
 
 MODULES = ROOT / "modules"
 _UNLESS = re.compile(r"unless ([A-Z0-9_]+)\((\d+)\)@(\S+)")
@@ -47,6 +49,10 @@ def read(known, tests, folder=HERE / "arguments", modules=MODULES):
                 argument = Argument(row[1], conditions, where, groups)
                 errors += [f"{where}: {clause}: {text}" for text in _faults(clause, known, tests, found)]
                 found[clause] = argument
+    for clause in known.values():
+        if clause.id.startswith("CONF-") and clause.group in REQUIRED and clause.id not in found:
+            text = "Every other rule of the group is covered."
+            found[clause.id] = Argument(text, [f"group {clause.group}"], "clauses.tsv", (clause.group,))
     return found, errors
 
 

@@ -21,6 +21,7 @@ def machine(aia, tmp_path_factory):
         "extra": [
             *("-machine", f"aia={aia}", "-device", "virtio-rng-device"),
             *("-netdev", "user,id=user", "-device", "virtio-net-device,id=card,netdev=user"),
+            *("-device", "virtio-rng-device,max-bytes=64,period=4"),  # one that takes its time
         ],
     }
 
@@ -110,6 +111,65 @@ def test_virtio_device_interrupts_with_polling_never_done(guest, aia):
     assert guest.eval("d.transport.interrupt_text()") == f"{CONTROLLERS[aia]} 7"
     guest.exec("d.close()")
     assert guest.exec("irq.why()") == f"controller: {CONTROLLERS[aia]}\n"
+
+
+ASYNC = """
+import asyncio, virtio
+d = virtio.open('rng1')
+q = d.queues[0]
+async def draw(times):
+    for _ in range(times):
+        buf = bytearray(64)
+        head = q.add((), (buf,))
+        assert 0 < await q.wait_async(head) <= 64
+ticks = 0
+async def clock():
+    global ticks
+    while True:
+        ticks += 1
+        await asyncio.sleep_ms(1)
+async def main(tasks, times):
+    other = asyncio.create_task(clock())
+    await asyncio.gather(*[draw(times) for _ in range(tasks)])
+    other.cancel()
+"""
+
+
+def test_asyncio_tasks_wait_by_interrupt(guest):
+    guest.exec(RTC + ASYNC)
+    guest.exec("asyncio.run(main(4, 6))")
+    interrupts = guest.eval("riscv.irq_state(d.transport.source)[0]")
+    assert 5 < interrupts < 60
+    assert guest.eval("(ticks > 20, q.in_flight, q.num_free == q.size)") == (True, 0, True)
+    # nobody waits any more: nothing interrupts
+    assert guest.eval(f"(d.read(500), riscv.irq_state(d.transport.source)[0] - {interrupts})[1]") <= 1
+
+
+def test_asyncio_polls_where_no_interrupt_comes(guest):
+    guest.exec(RTC + ASYNC + "d.transport._source = 0\nasyncio.run(main(4, 6))")
+    assert guest.eval("(ticks > 20, q.in_flight, d.transport.interrupt_text())") == (True, 0, "none")
+
+
+def test_asyncio_reads_a_disk_beside_other_tasks(guest):
+    guest.exec(
+        "import asyncio, virtio\nd = virtio.open('blk0')\nd.write(7, b'seven' + bytes(507))\n"
+        "async def get(n):\n    buf = bytearray(512)\n    r = d.submit('r', n, buf)\n    await r.wait_async()\n"
+        "    return bytes(buf[:5])\n"
+        "async def main(): return await asyncio.gather(*[get(n) for n in range(20)])\n"
+        "got = asyncio.run(main())"
+    )
+    assert guest.eval("got") == [bytes(5)] * 7 + [b"seven"] + [bytes(5)] * 12
+
+
+def test_async_iteration_and_a_wait_that_ends_with_the_device(guest):
+    guest.exec(
+        RTC + ASYNC + "async def reader():\n    async for token, n in q: hits.append((token, n))\n"
+        "async def main():\n    task = asyncio.create_task(reader())\n    for i in range(5):\n"
+        "        q.add((), (bytearray(8),), i)\n        q.notify()\n        await asyncio.sleep_ms(2)\n"
+        "    while len(hits) < 5: await asyncio.sleep_ms(1)\n    d.close()\n    await task\n"
+        "asyncio.run(asyncio.wait_for_ms(main(), 9000))"
+    )
+    assert guest.eval("hits") == [(i, 8) for i in range(5)]
 
 
 def test_messages(guest, aia):

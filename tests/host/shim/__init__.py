@@ -21,6 +21,7 @@ def install():
     builtins.const = micropython.const
     builtins.riscv_fence = riscv.fence
     _install_time()
+    _install_asyncio()
     if MODULES not in sys.path:
         sys.path.insert(0, MODULES)
 
@@ -46,6 +47,34 @@ def _install_time():
     time.ticks_diff = ticks_diff
     time.sleep_ms = lambda ms: time.sleep(ms / 1000)
     time.sleep_us = lambda us: time.sleep(us / 1000000)
+
+
+def _install_asyncio():
+    import asyncio
+    import types
+
+    class ThreadSafeFlag:
+        """Looks whenever the loop comes round, as MicroPython's poll object asks its streams."""
+
+        def __init__(self):
+            self.state = 0
+
+        def set(self):
+            self.state = 1
+
+        async def wait(self):
+            while not self.ioctl(3, 1):
+                await asyncio.sleep(0.0001)
+            self.state = 0
+
+    class Core(types.ModuleType):
+        @property
+        def _task_queue(self):
+            return asyncio.get_running_loop()
+
+    asyncio.ThreadSafeFlag = ThreadSafeFlag
+    asyncio.core = Core("core")
+    asyncio.sleep_ms = lambda ms: asyncio.sleep(ms / 1000)
 
 
 __all__ = ["MODULES", "MemoryFault", "install", "memory"]
