@@ -13,7 +13,8 @@ import shim  # noqa: E402
 shim.install()
 
 from fake_device import mask  # noqa: E402
-from fake_net import ALL, ALL_MODERN, FakeNet, frame, ip_frame, layers, total  # noqa: E402
+from fake_net import ALL, ALL_MODERN, FakeNet  # noqa: E402
+from frames import frame, ip_frame, layers, total  # noqa: E402
 from virtio import net, netpacket  # noqa: E402
 from virtio.transport import DeviceError  # noqa: E402
 

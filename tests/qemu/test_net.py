@@ -54,7 +54,7 @@ def machine(request, wire):
         "legacy": request.param == "mmio-legacy",
         "extra": [
             *wire.options("wire"),
-            *("-device", f"virtio-net-device,id=card,netdev=wire,mac={mac},host_mtu=1400"),
+            *("-device", f"virtio-net-device,id=card,netdev=wire,mac={mac},host_mtu=1400,speed=1000,duplex=full"),
             *("-netdev", "user,id=user", "-device", "virtio-net-device,netdev=user"),
         ],
     }
@@ -162,6 +162,133 @@ def test_link_goes_down_and_up(card):
     for up in (False, True):
         card.qmp("set_link", name="card", up=up)
         assert card.eval("d.isconnected()") is up
+
+
+# The control queue
+
+
+def local(n, to=GUEST_MAC, tag=b""):
+    """A frame to an address of the test's choice."""
+    return to + OUR_MAC + tag + int(LOCAL, 16).to_bytes(2, "big") + bytes([n]) * 46
+
+
+OTHER = bytes.fromhex("5254000000aa")
+GROUP = bytes.fromhex("3333000000bb")
+EVERYBODY = b"\xff" * 6
+
+
+UNTIL9 = """
+def until9():
+    seen = []
+    while True:
+        n = d.recv(5000)[14]
+        if n == 9:
+            return seen
+        seen.append(n)
+"""
+
+
+@pytest.mark.clauses("NET-CTRL-08")
+def test_filters_say_what_comes_in(card, wire):
+    card.exec(UNTIL9)
+
+    def heard(end=GUEST_MAC):
+        for n, to in enumerate((GUEST_MAC, OTHER, GROUP, EVERYBODY)):
+            wire.send(local(n, to))
+        wire.send(local(9, end))
+        return card.eval("until9()")
+
+    assert heard() == [0, 1, 2, 3]  # QEMU begins promiscuous
+    card.exec("d.ctrl.rx_mode(promisc=False)")
+    assert heard() == [0, 3]
+    card.exec("d.ctrl.rx_mode(allmulti=True)")
+    assert heard() == [0, 2, 3]
+    card.exec("d.ctrl.rx_mode(allmulti=False, alluni=True, nobcast=True)")
+    assert heard() == [0, 1]
+    card.exec("d.ctrl.rx_mode(alluni=False, nobcast=False)")
+    card.exec(f"d.ctrl.mac_table([{OTHER!r}], [{GROUP!r}])")
+    assert heard() == [0, 1, 2, 3]
+    card.exec("d.ctrl.mac_table()")
+    assert heard() == [0, 3]
+    card.exec(f"d.config(mac={OTHER!r})")
+    assert card.eval("d.mac") == OTHER
+    assert heard(OTHER) == [1, 3]
+
+
+def test_vlan_filter(card, wire):
+    card.exec(
+        "def vlans():\n"
+        "    seen = []\n"
+        "    f = d.recv(5000)\n"
+        "    while f[12] == 0x81:\n"
+        "        seen.append(f[15])\n"
+        "        f = d.recv(5000)\n"
+        "    return seen\n"
+    )
+
+    def heard():
+        for vlan in (5, 6):
+            wire.send(local(9, tag=b"\x81\0\0" + bytes([vlan])))
+        wire.send(local(9))
+        return card.eval("vlans()")
+
+    card.exec("d.ctrl.rx_mode(promisc=False)\nd.ctrl.vlan_add(5)")
+    assert heard() == [5]
+    card.exec("d.ctrl.vlan_add(6)\nd.ctrl.vlan_remove(5)")
+    assert heard() == [6]
+
+
+@pytest.mark.clauses("NET-CTRL-10", "NET-CTRL-11")
+def test_the_host_asks_for_an_announcement(card, wire):
+    """QEMU sends one itself, in our name; what the guest adds is its own."""
+    card.exec(f"d.on_announce = lambda c: c.send({local(7, EVERYBODY)!r})")
+    card.qmp("announce-self", initial=50, max=50, rounds=1, step=50, interfaces=["card"])
+    assert card.eval("d.poll_config()") is True
+    while (seen := wire.recv())[12:14] == b"\x80\x35":
+        pass
+    assert seen == local(7, EVERYBODY)
+    assert card.eval("d.config_u16(6)") == 1  # acknowledged
+    card.exec("d.on_announce = None\nd.announce()")
+    assert wire.recv()[:14] == EVERYBODY + GUEST_MAC + b"\x80\x35"
+
+
+def test_speed_and_duplex(card):
+    legacy = card.eval("d.transport.legacy")
+    assert card.eval("(d.speed, d.duplex)") == ((None, None) if legacy else (1000, "full"))
+
+
+def test_batches(card, wire):
+    frames = [incoming(n, 60) for n in range(300)]
+    card.begin("r = []\nwhile len(r) < 300: r += d.recv_many(300, 5000)")
+    for data in frames:
+        wire.send(data)
+    assert card.end() == ("", "")
+    assert card.eval("r") == frames
+    card.begin("print(d.send_many([f[6:12] + f[:6] + f[12:] for f in r]))")
+    for data in frames:
+        assert wire.recv() == data[6:12] + data[:6] + data[12:]
+    assert card.end() == ("300\n", "")
+
+
+def test_interrupts_and_asyncio(card, wire):
+    card.exec(
+        "import asyncio\n"
+        "flag = asyncio.ThreadSafeFlag()\n"
+        "d.on_receive = lambda c: flag.set()\n"
+        "d.interrupts(True)\n"
+        "async def main():\n"
+        "    for _ in range(20):\n"
+        "        f = d.recv()\n"
+        "        while f is None:\n"
+        "            await flag.wait()\n"
+        "            f = d.recv()\n"
+        "        d.send(f[6:12] + f[:6] + f[12:])\n"
+    )
+    card.begin("asyncio.run(main())")
+    for n in range(20):
+        wire.send(incoming(n))
+        assert wire.recv() == frame(n)
+    assert card.end() == ("", "")
 
 
 def test_traffic_during_a_soft_reset_harms_nothing(card, wire):
