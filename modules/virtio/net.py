@@ -2,12 +2,14 @@
 
 import time
 
+import micropython
 from micropython import const
 
 from . import netfeatures, netpacket
 from .device import Device
 from .netctrl import Control
-from .netqueue import Receiver, Sender
+from .netrx import Receiver
+from .nettx import Sender
 
 _F_GUEST_CSUM = const(1)
 _F_MTU = const(3)
@@ -66,7 +68,10 @@ class Net(Device):
         self.merging = has(_F_MRG_RXBUF)
         self.hashing = has(_F_HASH_REPORT)
         self.flags_known = 3 if has(_F_GUEST_CSUM) else 0  # NEEDS_CSUM, DATA_VALID
-        self._header = 20 if self.hashing else 10 if self.transport.legacy and not self.merging else 12
+        # Bytes before the frame in a receive buffer (5.1.9.3.1).
+        self.header_size = 20 if self.hashing else 10 if self.transport.legacy and not self.merging else 12
+        # A legacy device may want the header in a descriptor of its own (5.1.9.7).
+        self.split = self.transport.legacy and not has(_ANY_LAYOUT)
         self.received = self.sent = self.dropped = 0
         self.on_link = None  # called with this card when the link goes up or down
         self.on_announce = None  # called with this card when it should make itself known (GUEST_ANNOUNCE)
@@ -91,14 +96,9 @@ class Net(Device):
         self.ctrl = Control(self, self.queue(2 * pairs, 64) if self.has(_F_CTRL_VQ) else None)
         self.use_pairs(1)
 
-    def _split(self):
-        # A legacy device may want the header in a descriptor of its own (5.1.9.7).
-        return self.transport.legacy and not self.has(_ANY_LAYOUT)
-
     def _receiver(self, i):
         queue = self.queue(2 * i)
-        split = self._split()
-        count = max(1, min(self.BUFFERS, queue.size // (2 if split else 1)))
+        count = max(1, min(self.BUFFERS, queue.size // (2 if self.split else 1)))
         room = max(_LEAST_ROOM, self.mtu + _ETHERNET + _VLAN)
         if self.features & (1 << 7 | 1 << 8 | 1 << 10 | 3 << 54):
             if not self.merging:
@@ -106,15 +106,13 @@ class Net(Device):
                 count = max(1, min(count, self.BUFFERS // 4))
             elif room * count < 2 * _LARGEST:
                 room = 2 * _LARGEST // count
-        room = self._header + room + 15 & -16
-        return Receiver(self, i, queue, self._header, room, count, split)
+        return Receiver(self, i, queue, self.header_size, room, count, self.split)
 
     def _sender(self, i):
         queue = self.queue(2 * i + 1)
-        split = self._split()
-        count = max(1, min(self.BUFFERS, queue.size // (3 if split else 2)))
-        room = self._header + max(_LEAST_ROOM, self.mtu + _ETHERNET) + _VLAN + 15 & -16
-        return Sender(self, queue, self._header, room, count, split)
+        count = max(1, min(self.BUFFERS, queue.size // (3 if self.split else 2)))
+        room = max(_LEAST_ROOM, self.mtu + _ETHERNET) + _VLAN
+        return Sender(self, queue, self.header_size, room, count, self.split)
 
     def before_pairs(self, count):
         """VQ_PAIRS_SET is about to be sent: no more frames beyond, and buffers where frames may come."""
@@ -165,16 +163,21 @@ class Net(Device):
             self._receivers[0].queue.poll(time.ticks_ms())
 
     def _finish(self, found, data):
-        # The checksum that the sender left to the hardware is computed here.
         raw = found[0].views[found[1]]
         netpacket.complete(data, raw[6] | raw[7] << 8, raw[8] | raw[9] << 8)
 
+    @micropython.native
     def recv_into(self, buf, timeout_ms=0):
         """Copy the next frame into buf; its length, or None when none came in timeout_ms.
 
         Polls, Ctrl-C safe. ValueError: buf is shorter than the frame, which stays the next one.
         DeviceError: an answer shorter than its header. virtio 5.1.9.4; needs DRIVER_OK.
         """
+        if self._only is not None:
+            size = self._only.into(buf)
+            if size >= 0:
+                self.received += 1
+                return size
         found = self._take(timeout_ms)
         if found is None:
             return None
@@ -190,11 +193,17 @@ class Net(Device):
         self.received += 1
         return size
 
+    @micropython.native
     def recv(self, timeout_ms=0):
         """The next frame as bytes, or None when none came in timeout_ms; see recv_into().
 
         With segmentation offload it may hold up to 64 KiB; its checksum is complete in any case.
         """
+        if self._only is not None:
+            frames = []
+            if self._only.many(frames, 1):
+                self.received += 1
+                return frames[0]
         found = self._take(timeout_ms)
         if found is None:
             return None
@@ -208,12 +217,15 @@ class Net(Device):
         self.received += 1
         return data
 
+    @micropython.native
     def recv_many(self, most=64, timeout_ms=0):
         """A list of up to `most` frames that are there; waits up to timeout_ms for the first."""
         frames = []
         frame = self.recv(timeout_ms)
         while frame is not None:
             frames.append(frame)
+            if self._only is not None:
+                self.received += self._only.many(frames, most)
             frame = self.recv() if len(frames) < most else None
         return frames
 
@@ -255,15 +267,10 @@ class Net(Device):
         OSError: EAGAIN, the queue is full. The card owns it until the frame came or it is closed.
         """
         self.check()
-        need = self._header + max(_LEAST_ROOM, self.mtu + _ETHERNET)
+        need = self.header_size + max(_LEAST_ROOM, self.mtu + _ETHERNET)
         if len(buf) < need:
             raise ValueError("%s: a buffer of %d bytes, a frame needs %d" % (self.name, len(buf), need))
         self._receivers[0].lend(buf)
-
-    @property
-    def header_size(self):
-        """Bytes before the frame in a receive buffer."""
-        return self._header
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -272,6 +279,7 @@ class Net(Device):
             raise ValueError("%s: pair %d of %d in use" % (self.name, queue, len(self._senders)))
         return self._senders[queue]
 
+    @micropython.native
     def send(self, frame, csum=None, gso=None, queue=0, timeout_ms=1000):
         """Queue one frame, which is copied; blocks only while all buffers are in flight.
 
@@ -299,6 +307,7 @@ class Net(Device):
         self.sent += 1
         return size
 
+    @micropython.native
     def send_many(self, frames, queue=0, timeout_ms=1000):
         """Queue many frames like send(), with one notification; how many."""
         sender = self._sender_of(queue)
@@ -363,9 +372,8 @@ class Net(Device):
 
     def announce(self):
         """Send a frame that tells switches where this station is: RARP, for no IP address is known here."""
-        mac = self.mac
-        rarp = b"\0\1\x08\0\6\4\0\3" + mac + bytes(4) + mac + bytes(4)
-        self.send(b"\xff" * 6 + mac + b"\x80\x35" + rarp + bytes(18), timeout_ms=0)
+        who = self.mac + bytes(4)
+        self.send(b"\xff" * 6 + self.mac + b"\x80\x35\0\1\x08\0\6\4\0\3" + who + who + bytes(18), timeout_ms=0)
 
     def interrupts(self, on):
         """As Device.interrupts(); what was sent does not interrupt."""
@@ -381,10 +389,10 @@ class Net(Device):
         """config('mac') or config('mtu'), as network.LAN has it; config(mac=...) sets the address."""
         if name in ("mac", "mtu") and not settings:
             return getattr(self, name)
-        if name is not None or list(settings) != ["mac"]:
+        if name or list(settings) != ["mac"]:
             raise ValueError("%s: no parameter %s" % (self.name, name or " ".join(settings)))
         self.ctrl.set_mac(settings["mac"])
 
     def about(self):
-        text = ":".join(["%02x" % byte for byte in self.mac])
-        return "%s mtu %d %s" % (text, self.mtu, "up" if self.isconnected() else "down")
+        mac = ":".join(["%02x" % byte for byte in self.mac])
+        return "%s mtu %d %s" % (mac, self.mtu, "up" if self.isconnected() else "down")

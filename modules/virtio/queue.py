@@ -25,6 +25,7 @@ class Virtqueue:
 
     The queue owns every buffer from add() until the device has used it or was reset: it keeps a
     reference, so neither a timeout nor Ctrl-C frees memory that the device may still write.
+    post(st, table, n, readable, how) is the ring's own, for who keeps tables and accounts himself.
     A chain with a token is given back by get(), one without by wait(). Native code is not
     interrupted by callbacks: what must be done at once is done in one such method.
     """
@@ -48,7 +49,7 @@ class Virtqueue:
         self.used = self.desc + used
         self._state = Area(ring.STATE_SIZE)
         self.st = self._state.addr
-        self._post = layout.post
+        self.post = layout.post
         self._publish = device.transport.publisher(index, layout.publish)
         self._reap = layout.reap
         self._poll = layout.poll
@@ -133,13 +134,13 @@ class Virtqueue:
         at = table.addr
         if self._pairs(at, readable, False) + self._pairs(at + 16 * split, writable, True) > _LONGEST:
             raise ValueError("more than 2^32 bytes in one chain")
-        head = self._post(st, at, n, split, how)
+        head = self.post(st, at, n, split, how)
         if head < 0 and self.indirect and n > 1 and not how & 1:
             how |= 1
             pairs = table
             table = self._table(n)
             table.buf[: 16 * n] = pairs.buf[: 16 * n]
-            head = self._post(st, table.addr, n, split, how)
+            head = self.post(st, table.addr, n, split, how)
         if head < 0:
             raise OSError(errno.EAGAIN, "%s: queue %d is full" % (self.device.name, self.index))
         self._inflight[head] = (token, readable, writable, table if how & 1 else None)

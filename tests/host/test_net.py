@@ -35,6 +35,7 @@ def test_net_sends_and_receives(attach):
     assert (device.sent, device.received) == (1, 2)
 
 
+@pytest.mark.clauses("NET-LEG-10", "NET-LEG-04")
 @pytest.mark.parametrize("ring", [(), (27,), (28, 29), (27, 28, 29)])
 def test_net_header_fits_the_negotiated_framing(attach, legacy, ring):
     """Legacy without ANY_LAYOUT: the header has a descriptor to itself."""
@@ -60,7 +61,7 @@ def test_net_without_mac_invents_a_local_one(attach):
     assert len(device.mac) == 6 and device.mac[0] & 3 == 2
 
 
-@pytest.mark.clauses("NET-CFG-06")
+@pytest.mark.clauses("NET-LEG-01", "NET-CFG-06")
 def test_net_link_state(attach):
     device, model = attach(net.Net, FakeNet)
     assert device.isconnected()
@@ -212,7 +213,7 @@ def test_an_invented_address_is_told_to_the_card(attach):
 # Offloads on the way out
 
 
-@pytest.mark.clauses("NET-TX-30", "NET-TX-31", "NET-TX-32", "NET-TX-37")
+@pytest.mark.clauses("NET-TX-05", "NET-LEG-03", "NET-TX-29", "NET-TX-30", "NET-TX-31", "NET-TX-32", "NET-TX-37")
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("protocol", [6, 17])
 @pytest.mark.parametrize("vlan", [False, True])
@@ -270,7 +271,21 @@ def test_frames_without_a_checksum_to_offload_are_refused(attach, data):
     assert model.frames == []
 
 
-@pytest.mark.clauses("NET-TX-34", "NET-TX-35", "NET-TX-36")
+@pytest.mark.clauses(
+    "NET-LEG-03",
+    "NET-TX-19",
+    "NET-TX-24",
+    "NET-TX-44",
+    "NET-TX-45",
+    "NET-TX-47",
+    "NET-TX-08",
+    "NET-TX-10",
+    "NET-TX-12",
+    "NET-TX-14",
+    "NET-TX-34",
+    "NET-TX-35",
+    "NET-TX-36",
+)
 @pytest.mark.parametrize("payload", [1000, 5000, 65000])
 @pytest.mark.parametrize("kind, family, protocol", [("tcp4", 4, 6), ("tcp6", 6, 6), ("uso", 4, 17), ("ufo", 6, 17)])
 def test_large_frames_are_cut_by_the_card(attach, legacy, kind, family, protocol, payload):
@@ -349,7 +364,7 @@ def unfinished(payload, **kind):
     return bytes(data), {"flags": 1, "start": l4, "offset": at, "hdr_len": end, **kind}, ip_frame(payload)
 
 
-@pytest.mark.clauses("NET-RX-10", "NET-RX-12", "NET-RX-13")
+@pytest.mark.clauses("NET-LEG-03", "NET-RX-10", "NET-RX-12", "NET-RX-13")
 def test_packet_tells_what_the_card_says(attach):
     device, model = attach(net.Net, FakeNet, features=BIG)
     model.deliver(frame(1), hdr_len=0xFFFF, start=0xFFFF, offset=7)
@@ -634,7 +649,17 @@ def test_guest_offloads(attach):
 # Several pairs of queues
 
 
-@pytest.mark.clauses("NET-MQ-04", "NET-MQ-05", "NET-MQ-06", "NET-MQ-07", "NET-RX-05", "NET-LEG-08", "NET-MQ-03")
+@pytest.mark.clauses(
+    "NET-MQ-02",
+    "NET-LEG-01",
+    "NET-MQ-04",
+    "NET-MQ-05",
+    "NET-MQ-06",
+    "NET-MQ-07",
+    "NET-RX-05",
+    "NET-LEG-08",
+    "NET-MQ-03",
+)
 def test_pairs_of_queues(attach):
     device, model = control(attach, pairs=3)
     assert (device.pairs_ready, device.pairs_used) == (3, 1)
@@ -727,3 +752,27 @@ def test_sums_agree_with_the_plain_definition():
         for start in (0, 1):
             assert netpacket.checksum(memoryview(data)[start:]) % 0xFFFF == total(data[start:]) % 0xFFFF
     assert netpacket.checksum(b"\xff" * 70000) == 0xFFFF
+
+
+def test_lending_never_takes_the_place_of_the_cards_own_buffers(attach):
+    device, model = attach(net.Net, FakeNet, queue=8)
+    model.deliver(frame(1))
+    view = device.recv_view()
+    lent = 0
+    with pytest.raises(OSError, match="no room"):
+        while True:
+            device.lend(bytearray(2048))
+            lent += 1
+    assert bytes(view) == frame(1)
+    for n in range(20):
+        model.deliver(frame(n))
+        assert device.recv() == frame(n)
+    assert device.queues[0].in_flight == 8 if not device.split else True
+
+
+@pytest.mark.clauses("NET-TX-03", "NET-TX-04")
+def test_segments_leave_num_buffers_alone(attach):
+    device, model = attach(net.Net, FakeNet, features=mask(0, 5, 11, 15))
+    device.send(ip_frame(bytes(3000), finish=False), gso=1000)
+    device.send(ip_frame(bytes(100), finish=False), csum=True)
+    assert [header[10:] for header in model.headers] == [b"\0\0"] * 2

@@ -7,5 +7,9 @@ def addressof(buf):
     return memory.addr(buf)
 
 
+def bytes_at(addr, size):
+    return bytes(memory.view(addr, size)) if size else b""
+
+
 def bytearray_at(addr, size):
     return memory.view(addr, size)
