@@ -53,11 +53,12 @@ class Net(Device):
     FEATURES = 0xFFFFAF | 0x9BC00000 << 32
     FEATURE_NAMES = netfeatures.NAMES
     BUFFERS = 64  # of each direction in each pair of queues
+    PACKED_EVENTS = False  # whether to take EVENT_IDX with packed rings
     PAIRS = 4  # most pairs of queues that are set up
 
     def choose(self, features):
-        """Drop what makes no sense without another feature (5.1.3.1)."""
-        return netfeatures.settle(features)
+        """Drop what makes no sense without another feature (5.1.3.1), and what QEMU gets wrong."""
+        return netfeatures.settle(features, self.PACKED_EVENTS)
 
     def probe(self):
         has = self.has
@@ -115,7 +116,7 @@ class Net(Device):
         return Sender(self, queue, self.header_size, room, count, self.split)
 
     def before_pairs(self, count):
-        """VQ_PAIRS_SET is about to be sent: no more frames beyond, and buffers where frames may come."""
+        """VQ_PAIRS_SET comes now: no more frames beyond, and buffers where frames may come."""
         self._senders = [pair[1] for pair in self._all[: min(count, self.pairs_used)]]
         for receiver, _ in self._all[:count]:
             receiver.fill()

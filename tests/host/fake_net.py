@@ -72,6 +72,7 @@ class FakeNet(FakeDevice):
         self.in_use = 1
         self.stuck = False
         self.answer = 0  # what the control queue says
+        self.on_command = None  # called with (class, command) as a command arrives
 
     def _clear(self):
         super()._clear()
@@ -225,6 +226,8 @@ class FakeNet(FakeDevice):
                 require(len(sizes) == 3, "NET-LEG-14", str(sizes))
             else:
                 require(len(sizes) <= 2, "NET-LEG-12", str(sizes))
+        if self.on_command is not None:
+            self.on_command(kind, command)
         check = {0: self._rx, 1: self._mac, 2: self._vlan, 3: self._announce, 4: self._mq, 5: self._offloads}[kind]
         check(command, data)
         self.commands.append((kind, command, data))

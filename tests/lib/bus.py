@@ -66,6 +66,8 @@ class Variant(NamedTuple):
     def device(self, device, **properties):
         """The text of a -device option."""
         more = "".join(f",{key.replace('_', '-')}={value}" for key, value in properties.items())
+        if self.on_pci and device == "virtio-net":
+            more += ",romfile="  # its boot ROM is no part of every installation
         return self.name(device) + self.properties + more
 
     def disk(self, path, properties="", **drive):

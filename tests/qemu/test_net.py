@@ -3,6 +3,7 @@
 import random
 import socket
 
+import bus
 import pytest
 
 GUEST_MAC = bytes.fromhex("525400000001")
@@ -47,17 +48,15 @@ def wire(tmp_path_factory):
     wire.socket.close()
 
 
-@pytest.fixture(scope="module", params=["mmio", "mmio-legacy"])
+@pytest.fixture(scope="module", params=bus.variants("virtio-net", full=False), ids=str)
 def machine(request, wire):
     mac = ":".join(f"{byte:02x}" for byte in GUEST_MAC)
-    return {
-        "legacy": request.param == "mmio-legacy",
-        "extra": [
-            *wire.options("wire"),
-            *("-device", f"virtio-net-device,id=card,netdev=wire,mac={mac},host_mtu=1400,speed=1000,duplex=full"),
-            *("-netdev", "user,id=user", "-device", "virtio-net-device,netdev=user"),
-        ],
-    }
+    card = {"id": "card", "netdev": "wire", "mac": mac, "speed": 1000, "duplex": "full"}
+    device = request.param.device
+    return request.param.machine(
+        devices=[device("virtio-net", **card) + ",host_mtu=1400", device("virtio-net", netdev="user")],
+        extra=[*wire.options("wire"), "-netdev", "user,id=user"],
+    )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import hashlib
 import random
 import struct
 
+import bus
 import pytest
 import tap
 from frames import ip_frame, layers, total
@@ -25,13 +26,15 @@ def wire():
     wire.close()
 
 
-@pytest.fixture(scope="module", params=["mmio", "mmio-legacy"])
+VARIANTS = [bus.Variant("mmio"), bus.Variant("mmio-legacy"), bus.Variant("pci-legacy"), bus.Variant("pci", packed=True)]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def machine(request, wire):
-    card = "virtio-net-device,netdev=tap,mac=52:54:00:00:00:01,mq=on,rss=on,hash=on"
-    return {
-        "legacy": request.param == "mmio-legacy",
-        "extra": [*wire.options("tap", queues=3), "-device", card],
-    }
+    card = {"netdev": "tap", "mac": "52:54:00:00:00:01", "mq": "on", "rss": "on", "hash": "on"}
+    return request.param.machine(
+        devices=[request.param.device("virtio-net", **card)], extra=wire.options("tap", queues=3)
+    )
 
 
 @pytest.fixture

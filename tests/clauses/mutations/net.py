@@ -109,8 +109,8 @@ MUTATIONS = [
     (
         "NET-MQ-07",
         "virtio/net.py",
-        "        self.pairs_used = count\n",
-        "        self.pairs_used = count = self.pairs_ready\n",
+        "self._all[: min(count, self.pairs_used)]",
+        "self._all[: self.pairs_used]",
         "tests/host/test_net.py::test_pairs_of_queues",
     ),
     (
