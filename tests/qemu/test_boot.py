@@ -114,6 +114,23 @@ def test_linux_comes_up_with_all_cpus(new_guest, fs, legacy, smp, mem):
     assert guest.exit_code(BOOT_S) == 0
 
 
+BRIDGE = "pcie-pci-bridge,id=b1,bus=p1"
+
+
+@pytest.mark.parametrize(
+    ("properties", "ports"),
+    [("disable-modern=on", ()), ("bus=p1", ("p1",)), ("bus=b1,addr=3", ("p1", BRIDGE))],
+    ids=["legacy", "port", "bridge"],
+)
+def test_linux_comes_up_from_a_disk_on_pci(new_guest, properties, ports):
+    """It numbers buses and assigns BARs again, over what the firmware left."""
+    disk = {"file": DEMO["ext4"], "device": "virtio-blk-pci", "properties": properties}
+    guest = new_guest(autoboot=True, allow=ALLOW, disks=[disk], ports=ports)
+    guest.expect("PCI host bridge to bus 0000:00", BOOT_S)
+    guest.expect(MARKER, BOOT_S)
+    assert guest.exit_code(BOOT_S) == 0
+
+
 @pytest.mark.parametrize("smp", [1, 4])
 def test_kernel_initrd_and_append_given_to_qemu_are_booted(new_guest, smp):
     guest = new_guest(
