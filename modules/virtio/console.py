@@ -248,6 +248,14 @@ class Console(Device):
     def remove(self):
         self.repl(False)
 
+    def save(self):
+        on = self._on_repl
+        self.repl(False)
+        return on
+
+    def restore(self, state):
+        self.repl(state)
+
     @property
     def size(self):
         """(columns, rows), or None where the device does not tell."""

@@ -24,7 +24,8 @@ class Device:
     A driver sets NAME, IDS, FEATURES (mask of the device-type bits it can handle) and, for its
     repr, FEATURE_NAMES; probe() sets up queues before DRIVER_OK, ready() runs after it, remove()
     before the reset, config_changed() when the configuration changed, on_interrupt() when
-    buffers were used. The base itself opens any device, for looking round by hand.
+    buffers were used, save() and restore() around recover(). The base itself opens any device,
+    for looking round by hand.
     """
 
     NAME = "dev"
@@ -41,6 +42,9 @@ class Device:
         self.queues = {}
         self.is_open = False
         self.error = None
+        self.on_config = None  # the user's: called with this device when its configuration changed
+        self._generation = None  # of the configuration that was acted on
+        self._recovering = None  # recover() opens: (features that must come out, attributes to keep)
         self._irq_bound = self._irq
         self._connected = False  # the transport calls _irq()
         self.wants_interrupts = False  # interrupts(True): on_interrupt() is called for all queues
@@ -75,19 +79,31 @@ class Device:
         self.error = None
         self.queues = {}
         transport.reset()
-        transport.arm()
+        self._arm()
         self.is_open = True
         try:
             transport.set_status(_ACKNOWLEDGE)
             transport.set_status(_ACKNOWLEDGE | _DRIVER)
             status = self._negotiate()
             self.probe()
+            if self._recovering is not None:
+                for name, value in self._recovering[1]:
+                    setattr(self, name, value)
+            self._generation = transport.generation()
             transport.set_status(status | _DRIVER_OK)
             self.ready()
         except BaseException:
             self._give_up()
             raise
         return self
+
+    def _arm(self):
+        try:
+            self.transport.arm()
+        except OSError as er:
+            if er.errno != errno.ENOMEM:
+                raise
+            raise OSError(errno.ENOMEM, "%s: the table of open devices is full: close one" % self.name)
 
     def _negotiate(self):
         """Choose the features; the status so far. DeviceError when the device refuses them."""
@@ -98,6 +114,9 @@ class Device:
         if modern and not chosen >> _VERSION_1 & 1:
             raise DeviceError("%s: VERSION_1 is not offered" % self.name)
         self.features = self.choose(chosen)
+        if self._recovering is not None and self.features != self._recovering[0]:
+            lost = _t.feature_names(self.features ^ self._recovering[0], self.FEATURE_NAMES)
+            raise DeviceError("%s: not the same features after the reset: %s" % (self.name, lost))
         transport.write_features(self.features)
         status = _ACKNOWLEDGE | _DRIVER
         if modern:
@@ -160,6 +179,35 @@ class Device:
         self.error = None
         self._drop_queues()
 
+    def recover(self):
+        """Reset an open device, in trouble perhaps, and bring it up as it was; returns self.
+
+        The features must come out the same. What was in flight has ended in an error, or does now:
+        whether the device has done it is not known (2.1.1). Callbacks (on_...), interrupts and what
+        the driver saves are kept. ValueError: closed. DeviceError: it does not come up; it is closed.
+        """
+        if not self.is_open:
+            raise ValueError("%s is closed" % self.name)
+        listening = self.wants_interrupts
+        kept = [(name, value) for name, value in self.__dict__.items() if name.startswith("on_") and value is not None]
+        state = self.save()
+        self._recovering = (self.features, kept)
+        try:
+            self._shut()
+            self.open()
+        finally:
+            self._recovering = None
+        if listening:
+            self.interrupts(True)
+        self.restore(state)
+        return self
+
+    def save(self):
+        """Driver: what restore() needs; asks the device nothing, which may be broken."""
+
+    def restore(self, state):
+        """Driver: set again what was set since open(); the device is live."""
+
     def __enter__(self):
         return self if self.is_open else self.open()
 
@@ -206,7 +254,7 @@ class Device:
         if status & 0xFF == 0xFF and self.transport.gone:
             self.fail("the device is gone")
         if status & _NEEDS_RESET:
-            self.fail("the device needs a reset: close() it and open() it again")
+            self.fail("the device needs a reset: recover() brings it up again")
         if not status & _DRIVER_OK and self.queues:
             self.fail("the device was reset behind the driver's back (status %#x)" % status)
 
@@ -278,15 +326,29 @@ class Device:
     def poll_config(self):
         """See whether the configuration changed, without interrupts; calls config_changed()."""
         self.check()
-        bits = self.transport.isr() & 2
-        if bits:
-            self._changed()
-            self.transport.ack(bits)
-        return bits != 0
+        transport = self.transport
+        bits = transport.isr()
+        changed = bits & 2 or transport.generation() != self._generation
+        try:
+            if changed:
+                self._changed()
+            if bits & 1 and self._connected:  # reading took it from the interrupt
+                self.on_interrupt()
+        finally:
+            if bits:
+                transport.ack(bits)
+        if bits & 1 and self._connected:
+            self.on_interrupt()
+        return changed != 0
 
     def _changed(self):
-        self.check_status()
-        self.config_changed()
+        self._generation = self.transport.generation()
+        try:
+            self.check_status()
+            self.config_changed()
+        finally:
+            if self.on_config is not None:
+                self.on_config(self)
 
     def config_changed(self):
         """Driver: read again what it caches."""
@@ -306,8 +368,13 @@ class Device:
             self._connected = False
         if on != self.wants_interrupts:
             self.wants_interrupts = on
+            waiting = False
             for queue in self.queues.values():
-                queue.listen(on)
+                if queue.listen(on) and on and queue.live:
+                    queue.reap()  # what is used already does not interrupt (2.7.7)
+                    waiting = True
+            if waiting:
+                self.on_interrupt()
 
     def _connect(self):
         if not self._connected:
@@ -326,8 +393,12 @@ class Device:
     def _irq(self, bits, index):
         """What the transport calls: 1 buffers were used, 2 the configuration changed; True: it was work."""
         if bits & 2:
-            self._changed()
-        if bits & 1:
+            try:
+                self._changed()
+            except DeviceError as er:
+                if er is not self.error:  # which everybody gets who asks something of the device
+                    raise
+        if bits & 1 and self.error is None:
             self.on_interrupt()
         taken = 0
         for queue in self.queues.values():

@@ -204,7 +204,7 @@ class PCI(PCIBase):
             return self._isr.get(0, 1) & 3
         before = self._generation
         self._generation = self.generation()
-        return 0 if before == self._generation else 2
+        return self.vectors.take_missed() | (0 if before == self._generation else 2)
 
     def arm(self):
         super().arm()

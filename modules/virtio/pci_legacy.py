@@ -131,7 +131,8 @@ class PCILegacy(PCIBase):
 
     def isr(self):
         """The causes; reading acknowledges them."""
-        return mem8[self.base + _ISR_STATUS] & 3
+        bits = mem8[self.base + _ISR_STATUS] & 3
+        return bits if self.vectors is None else bits | self.vectors.take_missed()
 
     def ack(self, bits):
         """Nothing: isr() did it."""

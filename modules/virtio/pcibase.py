@@ -21,6 +21,7 @@ class Vectors:
         self.table = table
         self.handler = None
         self.messages = []
+        self.missed = 0  # bits that came while nobody was connected
         import irq
 
         want = min(table.size, queues + 1, _VECTORS)
@@ -42,7 +43,10 @@ class Vectors:
             def config(number):
                 # With one vector for all it is not known what happened.
                 bits = 3 if len(self.messages) == 1 else 2
-                return self.handler is not None and self.handler(bits, None)
+                if self.handler is None:
+                    self.missed |= bits
+                    return True
+                return self.handler(bits, None)
 
             return config
 
@@ -55,6 +59,12 @@ class Vectors:
         """The vector of a queue."""
         n = len(self.messages)
         return 1 + index % (n - 1) if n > 1 else 0
+
+    def take_missed(self):
+        """What isr() tells where messages come instead of bits in a register."""
+        bits = self.missed
+        self.missed = 0
+        return bits
 
     def close(self):
         self.table.enable(False)

@@ -1,9 +1,12 @@
 """modules/virtio/device: initialisation order, features, configuration, interrupts, failure."""
 
+import gc
+
 import pytest
 import riscv
 from fake_device import ANY_LAYOUT, VERSION_1, FakeDevice, Violation, mask
 from virtio.device import Device
+from virtio.queue import Virtqueue
 from virtio.transport import DeviceError, feature_names, stage, status_names
 from virtio_host import LEGACY, TRANSPORTS, attach, fresh
 
@@ -330,3 +333,140 @@ def test_feature_constants_agree_with_the_bits_used_elsewhere():
     assert transport.INDIRECT_DESC == 1 << 28 and transport.EVENT_IDX == 1 << 29
     for name in ("ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK", "NEEDS_RESET", "FAILED"):
         assert getattr(device, "_" + name) == getattr(transport, name)
+
+
+# -- reset, recovery, changes ------------------------------------------------------------------
+
+
+@pytest.mark.clauses("GEN-STATUS-03", "GEN-STATUS-04", "GEN-OPER-02", "GEN-CLEANUP-02")
+def test_device_that_needs_a_reset_recovers(transport):
+    driver, device, _ = rig(transport, features=mask(1, 2))
+    driver.open()
+    device.manual = True
+    head = driver.vq.add([b"in flight"], [])
+    driver.vq.notify()
+    old = driver.vq
+    device.need_reset()
+    with pytest.raises(DeviceError, match="needs a reset: recover"):
+        old.wait(head, 100)
+    with pytest.raises(DeviceError, match="needs a reset"):
+        driver.vq.add([b"more"], [])
+    assert "FAILED" in repr(driver)
+    device.manual = False
+    before = len(device.status_log)
+    assert driver.recover() is driver
+    assert device.status_log[before:][:4] == [0, 0, 1, 3] and device.has(1) and device.has(2)
+    assert driver.vq is not old and driver.error is None
+    head = driver.vq.add([b"again"], [])
+    driver.vq.notify()
+    assert driver.vq.wait(head) == 0
+    with pytest.raises(OSError, match="was reset|not in flight"):
+        old.add([b"x"], [])
+
+
+def test_recovery_keeps_callbacks_interrupts_and_what_the_driver_saved():
+    class Careful(Driver):
+        def probe(self):
+            Driver.probe(self)
+            self.on_thing = None
+
+        def save(self):
+            return "state"
+
+        def restore(self, state):
+            self.restored = state
+
+    driver, device, _ = rig(cls=Careful)
+    device.on_interrupt = lambda: riscv.interrupt(9)
+    driver.open()
+    driver.interrupts(True)
+    calls = []
+    driver.on_thing = driver.on_config = calls.append
+    driver.recover()
+    assert driver.restored == "state" and driver.on_thing == calls.append
+    device.change_config(b"\5\0\0\0")
+    assert calls == [driver] and driver.seen[-1] == 5
+
+
+def test_other_features_after_the_reset_are_refused():
+    driver, device, _ = rig(features=mask(1, 2))
+    driver.open()
+    device.offered &= ~mask(2)
+    with pytest.raises(DeviceError, match="not the same features after the reset: TWO"):
+        driver.recover()
+    assert not driver.is_open and riscv.quiesce == {}
+    driver.open()
+    assert driver.has(1) and not driver.has(2)
+
+
+def test_recovering_a_closed_device_is_refused():
+    driver, device, _ = rig()
+    with pytest.raises(ValueError, match="closed"):
+        driver.recover()
+
+
+@pytest.mark.clauses("GEN-OPER-02")
+def test_interrupt_that_means_needs_reset_is_recorded_and_told():
+    driver, device, _ = rig()
+    device.on_interrupt = lambda: riscv.interrupt(9)
+    driver.open()
+    driver.interrupts(True)
+    told = []
+    driver.on_config = lambda d: told.append(str(d.error))
+    device.need_reset()
+    assert len(told) == 1 and "needs a reset" in told[0]
+    with pytest.raises(DeviceError, match="needs a reset"):
+        driver.check()
+
+
+@pytest.mark.clauses("GEN-OPER-01")
+def test_change_calls_the_driver_and_the_user(transport):
+    driver, device, _ = rig(transport)
+    driver.open()
+    told = []
+    driver.on_config = told.append
+    device.change_config(b"\1\0\0\0")
+    assert driver.poll_config() is True
+    assert (driver.seen, told) == ([1], [driver])
+    driver.interrupts(True)
+    device.change_config(b"\2\0\0\0")
+    riscv.interrupt(9)
+    assert driver.seen[-1] == 2 and told == [driver] * 2
+    assert driver.poll_config() is False
+
+
+def test_poll_config_takes_no_interrupt_away_from_the_queues(transport):
+    driver, device, _ = rig(transport)
+    driver.open()
+    driver.interrupts(True)
+    driver.vq.add([b"x"], [], "token")
+    driver.vq.notify()
+    device.change_config(b"\1\0\0\0")
+    driver.poll_config()
+    assert ("token", 0) in driver.seen and 1 in driver.seen
+
+
+def test_many_lives_leave_nothing_behind(transport):
+    driver, device, _ = rig(transport)
+    device.on_interrupt = lambda: riscv.interrupt(9)
+    for n in range(1000 if transport == "mmio" else 100):
+        driver.open()
+        driver.interrupts(True)
+        if n % 2:
+            driver.recover()
+        driver.close()
+    assert (riscv.quiesce, riscv.irqs, riscv.messages, driver.queues) == ({}, {}, {}, {})
+    del driver.vq
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing) is Virtqueue]
+
+
+def test_table_of_devices_to_quiesce_that_is_full_is_told(transport):
+    for n in range(64):
+        riscv.quiesce_add(0x9000_0000 + n, 1)
+    driver, device, _ = rig(transport)
+    with pytest.raises(OSError, match="thing0: the table of open devices is full") as info:
+        driver.open()
+    assert info.value.args[0] == 12 and not driver.is_open and device.status == 0
+    riscv.quiesce_remove(0x9000_0000)
+    driver.open()

@@ -224,6 +224,110 @@ def test_ctrl_c_and_the_main_program_get_through_a_storm_that_is_work(guest):
     guest.exec("irq.disconnect(SOURCE, storm)")
 
 
+# -- changes of the configuration -----------------------------------------------------------
+
+# `told` grows by interrupt, or else by polling; wait() gives it a chance.
+TOLD = """
+import virtio
+told = []
+def seen(n):
+    if not by_interrupt: d.poll_config()
+    return len(told) >= n
+"""
+
+
+@pytest.mark.parametrize("by_interrupt", [True, False], ids=["interrupt", "polled"])
+@pytest.mark.clauses("GEN-OPER-01", "MMIO-37", "MMIO-39")
+def test_disk_that_is_resized_tells(guest, by_interrupt):
+    guest.exec(RTC + f"by_interrupt = {by_interrupt}\n" + TOLD + "d = virtio.open('blk0')")
+    guest.exec("d.on_config = lambda d: told.append(d.capacity_sectors)\nd.interrupts(by_interrupt)")
+    for n, size in enumerate((2 << 20, 4 << 20, 1 << 20), 1):
+        guest.qmp("block_resize", device="disk", size=size)
+        assert guest.eval(f"(wait(lambda: seen({n})), told[-1])") == (True, size // 512)
+    assert guest.eval("(d.poll_config(), d.ioctl(4, 0), d.read(0, bytearray(512)))") == (False, 2048, None)
+
+
+@pytest.mark.parametrize("by_interrupt", [True, False], ids=["interrupt", "polled"])
+@pytest.mark.clauses("GEN-OPER-01")
+def test_link_that_goes_down_and_up_tells(guest, by_interrupt):
+    guest.exec(RTC + f"by_interrupt = {by_interrupt}\n" + TOLD + "d = virtio.open('net0')")
+    guest.exec("d.on_config = lambda d: told.append(d.isconnected())\nd.interrupts(by_interrupt)")
+    for n, up in enumerate((False, True), 1):
+        guest.qmp("set_link", name="card", up=up)
+        assert guest.eval(f"(wait(lambda: seen({n})), told)") == (True, [False, True][:n])
+
+
+# -- a device that needs a reset ----------------------------------------------------------------
+
+# A chain that leads to itself makes QEMU give the device up.
+LOOP = """
+import machine
+def loop(queue):
+    queue.add((), (bytearray(16),))
+    at = queue.desc + 16 * (machine.mem16[queue.avail + 4] if not queue.taken else 0)
+    for i in range(queue.size):
+        if queue._ring.state(queue.st, i) != -2:
+            at = queue.desc + 16 * i
+            machine.mem16[at + 12] |= 1
+            machine.mem16[at + 14] = i
+    queue.notify()
+"""
+
+
+@pytest.fixture
+def broken(module_guest, guest):
+    """The guest, where QEMU may complain about a chain."""
+    yield guest
+    module_guest.check_logs(forget=True)
+
+
+@pytest.mark.clauses("GEN-STATUS-04", "GEN-OPER-02", "GEN-STATUS-03")
+@pytest.mark.parametrize("by_interrupt", [True, False], ids=["interrupt", "polled"])
+def test_device_that_needs_a_reset_recovers(broken, by_interrupt):
+    guest = broken
+    guest.exec(RTC + LOOP + f"by_interrupt = {by_interrupt}\n" + TOLD + "d = virtio.open('rng0')\nq = d.queues[0]")
+    guest.exec("d.on_config = lambda d: told.append(d.error)\nd.interrupts(by_interrupt)")
+    guest.exec("buf = bytearray(8)\nhead = q.add((), (buf,))\nq.wait(head)")
+    guest.exec("loop(q)\nhead = q.add((), (buf,))\nq.notify()")
+    if by_interrupt:
+        assert guest.eval("(wait(lambda: seen(1)), len(told))") == (True, 1)
+    with pytest.raises(RemoteError, match="rng0: the device needs a reset: recover"):
+        guest.exec("q.wait(head)")
+    with pytest.raises(RemoteError, match="rng0: the device needs a reset: recover"):
+        guest.exec("d.read(10)")
+    assert guest.eval("repr(d).split()[-1]") == "FAILED>"
+    assert guest.eval("(d.recover() is d, len(d.read(100)), d.queues[0].in_flight)") == (True, 100, 0)
+
+
+def test_disk_and_card_recover(broken):
+    guest = broken
+    guest.exec(RTC + LOOP + "import virtio\nb = virtio.open('blk0')\nb.write(3, b'three' + bytes(507))")
+    guest.exec("r = b.submit('r', 3, bytearray(512))\nr.wait()\nloop(b.vq)\nr = b.submit('r', 3, bytearray(512))")
+    with pytest.raises(RemoteError, match="blk0: the device needs a reset"):
+        guest.exec("r.wait()")
+    guest.exec("b.recover()\nbuf = bytearray(512)\nb.read(3, buf)")
+    assert guest.eval("bytes(buf[:5])") == b"three"
+    guest.exec("n = virtio.open('net0')\nloop(n.queues[1])")
+    with pytest.raises(RemoteError, match="net0: the device needs a reset"):
+        guest.exec("while True: n.send(bytes(60))\n")
+    assert guest.eval("(n.recover() is n, n.queues[0].in_flight > 8, n.send(bytes(60)), n.flush())")[:3] == (
+        True,
+        True,
+        60,
+    )
+
+
+def test_hundreds_of_lives_leave_no_memory_behind(guest):
+    guest.exec(
+        "import gc, virtio\nd = virtio.open('rng0')\nd.close()\n"
+        "def lives(n):\n    for i in range(n):\n        d.open()\n        d.interrupts(True)\n"
+        "        if i & 1: d.recover()\n        d.close()\n"
+        "    gc.collect()\n    return gc.mem_alloc()"
+    )
+    first = guest.eval("lives(20)", timeout=30)
+    assert guest.eval("lives(300)", timeout=60) - first < 4096
+
+
 def test_soft_reset_with_a_callback_that_has_not_completed(guest):
     guest.exec(RTC + "riscv.irq(SOURCE, hits.append)\nalarm(1)\nwait(lambda: hits)")
     guest.soft_reset()

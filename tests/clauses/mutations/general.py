@@ -18,8 +18,8 @@ MUTATIONS = [
     (
         "GEN-STATUS-03",
         "virtio/device.py",
-        "        transport.reset()\n        transport.arm()",
-        "        transport.arm()",
+        "        transport.reset()\n        self._arm()",
+        "        self._arm()",
         "tests/host/test_device.py::test_refused_features_stop_the_device",
     ),
     (
@@ -81,8 +81,8 @@ MUTATIONS = [
     (
         "GEN-INIT-02",
         "virtio/device.py",
-        "        transport.reset()\n        transport.arm()",
-        "        transport.arm()",
+        "        transport.reset()\n        self._arm()",
+        "        self._arm()",
         "tests/host/test_device.py::test_status_goes_up_one_stage_at_a_time",
     ),
     (
@@ -123,8 +123,8 @@ MUTATIONS = [
     (
         "GEN-INIT-08",
         "virtio/device.py",
-        "            self.probe()\n            transport.set_status(status | _DRIVER_OK)\n",
-        "            transport.set_status(status | _DRIVER_OK)\n            self.probe()\n",
+        "            self.probe()\n            if self._recovering",
+        "            transport.set_status(status | _DRIVER_OK)\n            self.probe()\n            if self._recovering",
         "tests/host/test_device.py::test_status_goes_up_one_stage_at_a_time",
     ),
     (
@@ -137,8 +137,8 @@ MUTATIONS = [
     (
         "GEN-INIT-12",
         "virtio/device.py",
-        "            self.probe()\n            transport.set",
-        "            transport.write_features(self.features)\n            self.probe()\n            transport.set",
+        "            self.probe()\n            if self._recovering",
+        "            transport.write_features(self.features)\n            self.probe()\n            if self._recovering",
         "tests/host/test_device.py::test_status_goes_up_one_stage_at_a_time",
     ),
     (
@@ -172,8 +172,8 @@ MUTATIONS = [
     (
         "GEN-OPER-02",
         "virtio/device.py",
-        "        self.check_status()\n        self.config_changed()",
-        "        self.config_changed()",
+        "            self.check_status()\n            self.config_changed()",
+        "            self.config_changed()",
         "tests/host/test_device.py::test_config_interrupt_that_means_needs_reset",
     ),
     (
@@ -287,5 +287,40 @@ MUTATIONS = [
         "                addr = addr_of(buf, writable)\n",
         "                addr = addr_of(buf, writable) - 0x80000000\n",
         "tests/host/test_queue.py::test_chain_goes_to_the_device_and_back",
+    ),
+    (
+        "GEN-STATUS-04",
+        "virtio/device.py",
+        "if status & _NEEDS_RESET:",
+        "if False:",
+        "tests/host/test_device.py::test_device_that_needs_a_reset_recovers",
+    ),
+    (
+        "GEN-OPER-01",
+        "virtio/device.py",
+        "            self.check_status()\n            self.config_changed()",
+        "            self.check_status()",
+        "tests/host/test_device.py::test_change_calls_the_driver_and_the_user",
+    ),
+    (
+        "GEN-OPER-02",
+        "virtio/device.py",
+        "            self.check_status()\n            self.config_changed()",
+        "            self.config_changed()",
+        "tests/host/test_device.py::test_interrupt_that_means_needs_reset_is_recorded_and_told",
+    ),
+    (
+        "GEN-CLEANUP-02",
+        "virtio/device.py",
+        "            self._shut()\n            self.open()",
+        "            self.is_open = False\n            self.transport.reset = int\n            self.open()",
+        "tests/host/test_device.py::test_device_that_needs_a_reset_recovers",
+    ),
+    (
+        "GEN-CFG-02",
+        "virtio/device.py",
+        "elif transport.generation() == gen:",
+        "else:",
+        "tests/host/test_device.py::test_64_bit_config_is_read_again_when_the_generation_changes",
     ),
 ]

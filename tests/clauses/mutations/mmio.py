@@ -198,4 +198,18 @@ MUTATIONS = [
         "desc // 512\n",
         "tests/host/test_mmio.py::test_open_keeps_to_the_register_rules",
     ),
+    (
+        "MMIO-37",
+        "virtio/mmio.py",
+        "        bits = mem32[self.base + _INTERRUPT_STATUS] & 3\n",
+        "        bits = 3\n",
+        "tests/host/test_device.py::test_interrupt_reads_handles_acknowledges_completes",
+    ),
+    (
+        "MMIO-39",
+        "virtio/mmio.py",
+        "            mem32[self.base + _INTERRUPT_ACK] = bits\n",
+        "            pass\n",
+        "tests/host/test_device.py::test_interrupt_reads_handles_acknowledges_completes",
+    ),
 ]
