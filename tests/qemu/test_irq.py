@@ -22,6 +22,8 @@ def machine(aia, tmp_path_factory):
             *("-machine", f"aia={aia}", "-device", "virtio-rng-device"),
             *("-netdev", "user,id=user", "-device", "virtio-net-device,id=card,netdev=user"),
             *("-device", "virtio-rng-device,max-bytes=64,period=4"),  # one that takes its time
+            # on PCI, with one INTx line for both
+            *("-device", "virtio-rng-pci,addr=4,max-bytes=64,period=4", "-device", "virtio-rng-pci,addr=8"),
         ],
     }
 
@@ -192,6 +194,59 @@ def test_messages(guest, aia):
     guest.exec("for m in many: m.close()\nfor i in range(300): irq.msi(print).close()")
 
 
+PCI = """
+import virtio
+c, d = virtio.open('rng2'), virtio.open('rng3')
+def used(device):
+    def on_interrupt():
+        got = device.queues[0].get()
+        if got: hits.append(got[0])
+    return on_interrupt
+for device in (c, d):
+    device.on_interrupt = used(device)
+    device.interrupts(True)
+def draw(device, token):
+    device.queues[0].add((), (bytearray(8),), token)
+    device.queues[0].notify()
+"""
+
+
+def test_pci_devices_interrupt_by_a_shared_line_or_by_messages(guest, aia):
+    guest.exec(RTC + PCI)
+    for n, which in enumerate("cddcdc", 1):
+        assert guest.eval(f"(draw({which}, '{which}'), wait(lambda: len(hits) == {n}), hits[-1])")[1:] == (True, which)
+    texts = guest.eval("(c.transport.interrupt_text(), d.transport.interrupt_text())")
+    if aia == "aplic-imsic":
+        assert texts == ("MSI-X 2 vectors",) * 2
+        assert "IMSIC 97: " in guest.exec("irq.why()")
+    else:
+        assert texts == ("INTA# 32",) * 2
+        assert f"  {CONTROLLERS[aia]} 32: 6 interrupts, 2 callbacks\n" in guest.exec("irq.why()")
+    guest.exec("c.close()\ndraw(d, 'alone')")
+    assert guest.eval("(wait(lambda: len(hits) == 7), hits[-1])") == (True, "alone")
+    guest.exec("d.close()")
+    assert guest.exec("irq.why()") == f"controller: {CONTROLLERS[aia]}\n"
+
+
+def test_asyncio_waits_for_pci_devices(guest):
+    guest.exec(RTC + ASYNC.replace("rng1", "rng2") + "asyncio.run(main(4, 6))")
+    assert guest.eval("(ticks > 20, q.in_flight, q.num_free == q.size)") == (True, 0, True)
+
+
+def test_flood_of_messages_is_silenced(guest, aia):
+    if aia != "aplic-imsic":
+        return
+    guest.exec(RTC)
+    out = guest.exec(
+        "def flood(source): machine.mem32[m.addr] = m.data\nm = irq.msi(flood)\nflood(0)\n"
+        "print(1 + 1)\nwait(lambda: irq.silenced(m.source), 30000)",
+        60,
+    )
+    assert "2\n" in out and "irq: IMSIC 97, silenced after 4096" in out
+    guest.exec("m.close()\nm = irq.msi(hits.append)\nmachine.mem32[m.addr] = m.data")
+    assert guest.eval("(wait(lambda: len(hits) == 1), hits == [m.source])") == (True, True)
+
+
 STORM = """
 def storm(source):
     hits.append(None) if not hits else None
@@ -283,17 +338,18 @@ def broken(module_guest, guest):
 
 @pytest.mark.clauses("GEN-STATUS-04", "GEN-OPER-02", "GEN-STATUS-03")
 @pytest.mark.parametrize("by_interrupt", [True, False], ids=["interrupt", "polled"])
-def test_device_that_needs_a_reset_recovers(broken, by_interrupt):
+@pytest.mark.parametrize("name", ["rng0", "rng3"], ids=["mmio", "pci"])
+def test_device_that_needs_a_reset_recovers(broken, by_interrupt, name):
     guest = broken
-    guest.exec(RTC + LOOP + f"by_interrupt = {by_interrupt}\n" + TOLD + "d = virtio.open('rng0')\nq = d.queues[0]")
+    guest.exec(RTC + LOOP + f"by_interrupt = {by_interrupt}\n" + TOLD + f"d = virtio.open('{name}')\nq = d.queues[0]")
     guest.exec("d.on_config = lambda d: told.append(d.error)\nd.interrupts(by_interrupt)")
     guest.exec("buf = bytearray(8)\nhead = q.add((), (buf,))\nq.wait(head)")
     guest.exec("loop(q)\nhead = q.add((), (buf,))\nq.notify()")
     if by_interrupt:
         assert guest.eval("(wait(lambda: seen(1)), len(told))") == (True, 1)
-    with pytest.raises(RemoteError, match="rng0: the device needs a reset: recover"):
+    with pytest.raises(RemoteError, match=name + ": the device needs a reset: recover"):
         guest.exec("q.wait(head)")
-    with pytest.raises(RemoteError, match="rng0: the device needs a reset: recover"):
+    with pytest.raises(RemoteError, match=name + ": the device needs a reset: recover"):
         guest.exec("d.read(10)")
     assert guest.eval("repr(d).split()[-1]") == "FAILED>"
     assert guest.eval("(d.recover() is d, len(d.read(100)), d.queues[0].in_flight)") == (True, 100, 0)

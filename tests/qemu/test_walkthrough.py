@@ -1,4 +1,4 @@
-"""The sessions in the README files of virtio and fdt, typed into the machine that the first of them describes."""
+"""The sessions in the pages about virtio and fdt, typed into the machine that the first of them describes."""
 
 import ast
 import doctest
@@ -24,7 +24,8 @@ def machine(tmp_path_factory):
     disk = tmp_path_factory.mktemp("disk") / "disk.img"
     disk.write_bytes(bytes(4 << 20))
     extra = [word.replace("disk.img", str(disk)) for word in words[6:]]
-    return {"legacy": True, "smp": 1, "mem": "128M", "extra": extra}
+    allow = [r": Looped descriptor$"]  # interrupts.md breaks a chain on purpose
+    return {"legacy": True, "smp": 1, "mem": "128M", "extra": extra, "allow": allow}
 
 
 def run(guest, example):
@@ -55,10 +56,13 @@ def on_host(guest, words):
         guest.qmp("balloon", value=int(words.split()[-1]))
 
 
-@pytest.mark.parametrize("name, least", [("virtio", 50), ("fdt", 20)])
-def test_the_readme_tells_the_truth(guest, name, least):
+PAGES = [("virtio/README.md", 50), ("fdt/README.md", 20), ("virtio/docs/interrupts.md", 25)]
+
+
+@pytest.mark.parametrize("page, least", PAGES)
+def test_the_page_tells_the_truth(guest, page, least):
     examples = 0
-    for kind, text, host in BLOCK.findall((MODULES / name / "README.md").read_text()):
+    for kind, text, host in BLOCK.findall((MODULES / page).read_text()):
         if host:
             on_host(guest, host)
         elif kind == "python":
