@@ -20,10 +20,14 @@ from fake_rules import (  # noqa: F401
     IN_ORDER,
     INDIRECT_DESC,
     NEEDS_RESET,
+    NOTIF_CONFIG_DATA,
     NOTIFICATION_DATA,
     RING_PACKED,
+    SUSPEND,
+    SUSPEND_BIT,
     VERSION_1,
     Violation,
+    check_bits,
     mask,
     require,
 )
@@ -53,6 +57,9 @@ class FakeDevice:
         self.follow_event = True  # keep avail_event at the next entry
         self.strict_notify = True
         self.refuse = False  # FEATURES_OK does not stick
+        self.refused = False  # and did not
+        self.mmio = True  # the transport, which says so when it is not
+        self.optional = set()  # bits that a driver should accept, and a test's driver does not
         self.reset_delay = 0  # status reads until a reset is over, -1: it never is
         self.queue_reset_delay = 0  # the same for the reset of one queue
         self.batch = 1  # IN_ORDER: so many chains at most with one used element
@@ -98,6 +105,8 @@ class FakeDevice:
     def write_status(self, value):
         self.status_log.append(value)
         if value == 0:
+            require(not self.refused or self.status & FAILED, "GEN-INIT-13", "refused features, and no FAILED")
+            self.refused = False
             self.status = 0
             self._clear()
             self.was_reset = True
@@ -118,6 +127,7 @@ class FakeDevice:
             self.must_check = True
             if self.refuse:
                 value &= ~FEATURES_OK
+                self.refused = True
             kind = FakePackedQueue if self.has(RING_PACKED) else FakeQueue
             self.queues = [q if type(q) is kind else kind(self, q.index, q.size_max) for q in self.queues]
         self.status = value | old & NEEDS_RESET
@@ -126,12 +136,18 @@ class FakeDevice:
 
     def _check_stage(self, old, new):
         require(self.was_reset, "GEN-INIT-02", "no reset first")
+        require(not self.refused, "GEN-INIT-14", "status %#x after the features were refused" % new)
+        require(new & (new - 1) == 0, "GEN-STATUS-01", "%#x at once" % new)
+        if new == SUSPEND_BIT:
+            require(self.has(SUSPEND) and old & DRIVER_OK, "GEN-SUSPEND-01")
+        steps = {0: (ACKNOWLEDGE, "GEN-INIT-03"), 1: (DRIVER, "GEN-INIT-04")}
         if self.legacy:
             require(not new & FEATURES_OK, "GEN-LEGINIT-01", "FEATURES_OK on a legacy device")
-            steps = {0: ACKNOWLEDGE, 1: DRIVER, 3: DRIVER_OK}
+            steps[3] = (DRIVER_OK, "GEN-INIT-09")
         else:
-            steps = {0: ACKNOWLEDGE, 1: DRIVER, 3: FEATURES_OK, 11: DRIVER_OK}
-        require(old in steps and new == steps[old], "GEN-INIT-01", "%#x after %#x" % (new, old))
+            steps.update({3: (FEATURES_OK, "GEN-INIT-06"), 11: (DRIVER_OK, "GEN-INIT-09")})
+        wanted, clause = steps.get(old, (None, "GEN-INIT-01"))
+        require(new == wanted, clause, "%#x after %#x" % (new, old))
         if self.legacy and new == DRIVER_OK:
             self._check_features()
 
@@ -143,9 +159,14 @@ class FakeDevice:
             require(not features >> 30 & 1, "GEN-LEGRSVD-02")
             if self.offered >> ANY_LAYOUT & 1:
                 require(self.has(ANY_LAYOUT), "GEN-LEGRSVD-01")
-        else:
-            require(self.has(VERSION_1), "GEN-RSVD-01")
-            require(not features & mask(24, 27, 30), "GEN-FEAT-05", "legacy bits accepted")
+            return
+        require(self.has(VERSION_1), "GEN-RSVD-01")
+        require(not features & mask(24, 27, 30), "GEN-FEAT-05", "legacy bits accepted")
+        check_bits(features, self.DEVICE_ID, self.mmio)
+        for bit, clause in ((33, "GEN-RSVD-03"), (34, "GEN-RSVD-06"), (36, "GEN-RSVD-07"), (39, "GEN-RSVD-13")):
+            usable = bit != NOTIF_CONFIG_DATA or not self.mmio
+            if self.offered >> bit & 1 and usable and bit not in self.optional:
+                require(self.has(bit), clause, "bit %d was offered and not accepted" % bit)
 
     def write_features(self, sel, value):
         require(self.status & DRIVER, "GEN-INIT-01", "features before DRIVER")
@@ -162,6 +183,7 @@ class FakeDevice:
         """The queue may be set up now (3.1.1 step 7, 2.6.1.2)."""
         if queue.restart:
             return
+        require(not self.refused, "GEN-INIT-14", "queue set-up after the features were refused")
         stage = self.features_written if self.legacy else self.status & FEATURES_OK
         require(stage, "GEN-INIT-08", "queue set-up before the features are settled")
         require(not self.status & DRIVER_OK, "GEN-INIT-08", "queue set-up after DRIVER_OK")

@@ -1,5 +1,6 @@
 """Registers of virtio-mmio (4.2) in front of a FakeDevice, on the fake physical memory."""
 
+import riscv
 from fake_rules import RING_RESET, require
 from shim.memory import memory
 
@@ -27,6 +28,7 @@ class FakeMMIO:
         self.page_size = None
         self.config_open = False  # config was read and the generation not yet
         self.seen_isr = 0
+        self.isr_read = False
         self.stop_check = False
         self.reset_check = None  # queue that was asked to reset and has not yet said that it did
         self.ignore_queue_reset = False  # QEMU 7.2: offers RING_RESET and has no QueueReset
@@ -46,7 +48,7 @@ class FakeMMIO:
             return
         require(device.DEVICE_ID != 0, "MMIO-30", "access to %#x of an empty slot" % off)
         if device.must_check:
-            require(off == 0x70, "GEN-INIT-07" if device.status else "GEN-RESET-01", hex(off))
+            require(off == 0x70 and not write, "GEN-INIT-07" if device.status else "GEN-RESET-01", hex(off))
         if self.stop_check:
             require(off == 0x44 and not write, "MMIO-20", "access to %#x" % off)
             self.stop_check = False
@@ -89,6 +91,7 @@ class FakeMMIO:
             return device.offered >> 32 * sel & 0xFFFFFFFF
         if off == 0x60:
             self.seen_isr = device.isr
+            self.isr_read = True
             return device.isr | device.isr_noise & ~3
         if off == 0x70:
             return device.read_status()
@@ -100,7 +103,8 @@ class FakeMMIO:
         if off == 0xC0:
             return self._read_reset(queue)
         if off == 0x34:
-            require(self.ready_seen == self.queue_sel, "MMIO-33", "QueueReady/PFN not looked at")
+            clause = "MMIO-LEG-03" if device.legacy else "MMIO-33"
+            require(self.ready_seen == self.queue_sel, clause, "QueueReady/PFN not looked at")
             if device.legacy and queue:
                 require(not queue.ready, "MMIO-LEG-04")
             return queue.size_max if queue else 0
@@ -111,6 +115,13 @@ class FakeMMIO:
         if queue is None or not queue.ready:
             return 0
         return queue.desc // self.page_size if self.device.legacy else 1
+
+    def serve(self, source):
+        """Deliver the interrupt, and see that the handler found out what it was and acknowledged it."""
+        self.isr_read = False
+        riscv.interrupt(source)
+        require(self.isr_read, "MMIO-37", "InterruptStatus was not read")
+        require(not self.device.isr, "MMIO-39", "events %#x were not acknowledged" % self.device.isr)
 
     def _read_shm(self, off):
         """Length and base of the selected region; all ones for one that is not there."""
@@ -203,9 +214,11 @@ class FakeMMIO:
             return
         device.check_setup(queue)
         require(not queue.ready, "MMIO-18", "write of %#x while the queue is live" % off)
-        require(self.ready_seen == self.queue_sel, "MMIO-33", "QueueReady/PFN not looked at")
+        clause = "MMIO-LEG-03" if device.legacy else "MMIO-33"
+        require(self.ready_seen == self.queue_sel, clause, "QueueReady/PFN not looked at")
         if off == 0x38:
-            require(value <= queue.size_max, "MMIO-17", "size %d of %d" % (value, queue.size_max))
+            clause = "MMIO-LEG-05" if device.legacy else "MMIO-17"
+            require(value <= queue.size_max, clause, "size %d of %d" % (value, queue.size_max))
             queue.size = value
         elif off == 0x3C:
             require(value and value & (value - 1) == 0, "MMIO-LEG-06", "align %d" % value)
@@ -223,6 +236,7 @@ class FakeMMIO:
 
     def _set_pfn(self, queue, value):
         require(self.page_size, "MMIO-LEG-02", "no GuestPageSize")
+        require(queue.size, "MMIO-LEG-05", "no QueueSize")
         require(queue.align, "MMIO-LEG-06", "no QueueAlign")
         queue.desc = value * self.page_size
         queue.avail = queue.desc + 16 * queue.size

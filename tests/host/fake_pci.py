@@ -72,6 +72,7 @@ class FakePCI(FakeFunction):
         revision = revision if revision is not None else 0 if old else 1
         super().__init__(0x1AF4, number, bars, revision=revision, subsystem=device.DEVICE_ID)
         self.device = device
+        device.mmio = False
         self.multiplier = multiplier
         self.virtio = {}  # type -> (bar, offset, length) of the structure, as published
         self.cfg_at = None

@@ -27,6 +27,8 @@ class FakeQueue(QueueModel):
         require(self.desc % 16 == 0, "SPLIT-LAYOUT-02", "desc %#x" % self.desc)
         require(self.avail % 2 == 0, "SPLIT-LAYOUT-02", "avail %#x" % self.avail)
         require(self.used % 4 == 0, "SPLIT-LAYOUT-02", "used %#x" % self.used)
+        require(self.u16(self.avail + 2) == 0, "SPLIT-AVAIL-01", "avail.idx does not begin at 0")
+        require(self.u16(self.used) == 0, "SPLIT-ANOTIF-01", "used.flags is not zeroed")
         for addr, size in ((self.desc, 16 * n), (self.avail, 6 + 2 * n), (self.used, 6 + 8 * n)):
             require(not any(memory.view(addr, size)), "MMIO-34", "queue memory is not zeroed")
 

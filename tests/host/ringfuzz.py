@@ -76,7 +76,7 @@ class Plan:
     def draw(cls, dice):
         packed = dice.random() < 0.5
         flags = [dice.random() < 0.5 for _ in range(3)]
-        size = dice.choice([1, 2, 3, 5, 7, 8, 16, 33]) if packed else dice.choice([1, 2, 4, 8, 16, 32])
+        size = dice.choice([1, 2, 3, 5, 7, 8, 16, 33]) if packed else dice.choice([1, 2, 3, 4, 8, 16, 31, 32])
         legacy = not packed and dice.random() < 0.2
         modern = not legacy
         start = dice.choice([0, 0, size, 2 * size - 1]) if packed else dice.choice([0, 0, 65500, 65535])
@@ -155,6 +155,7 @@ class World:
         self.count = 0
         self.bad = False  # the device has done what DeviceError is for
         self.lied = False  # and the driver has to notice when it looks
+        self.listening = False  # an interrupt is due when something is used
         self.stats = Counter()
         self.driver.open()
         self.size = self.vq.size
@@ -197,6 +198,8 @@ class World:
             self.do_get(dice)
         most = self.size
         n = dice.randint(1, min(most, dice.choice([1, 3, 8])))
+        if dice.random() < 0.02:
+            self.refused(dice)
         split = dice.randint(0, n)
         self.count += 1
         name = self.count.to_bytes(4, "little")
@@ -218,6 +221,32 @@ class World:
         self.jobs[job.number] = job
         self.device.jobs[id((readable + writable)[0])] = job
         return job
+
+    def refused(self, dice):
+        """What the queue does not take, whatever its state."""
+        small, good = bytearray(1), bytes(1)
+        wrong = [
+            ([], []),
+            ([b""], []),
+            ([], [bytearray()]),
+            ([good] * (self.size + 1), []),
+            ([good], [small] * self.size),
+        ]
+        readable, writable = dice.choice(wrong)
+        free = self.vq.num_free
+        try:
+            self.vq.add(readable, writable)
+        except ValueError:
+            assert self.vq.num_free == free
+            return
+        raise AssertionError("a chain of %d and %d buffers was taken" % (len(readable), len(writable)))
+
+    def behind(self):
+        """Whether the device has used chains that the driver has not taken yet."""
+        taken, queue = self.vq._word(11), self.queue
+        if self.plan.packed:
+            return taken != queue.used_pos % queue.size | queue.wrap(queue.used_pos) << 15
+        return taken != queue.used_idx
 
     def done(self, job, length):
         job.check(length)
@@ -272,11 +301,20 @@ class World:
 
     def do_listen(self, dice):
         wanted = dice.random() < 0.5
-        before = self.vq.listen(wanted)
-        assert isinstance(before, bool)
+        self.check_listen(self.vq.listen(wanted))
+        self.listening = wanted
 
     def do_enable(self, dice):
-        getattr(self.vq, dice.choice(["disable_cb", "enable_cb", "enable_cb_delayed"]))()
+        name = dice.choice(["disable_cb", "enable_cb", "enable_cb_delayed"])
+        found = getattr(self.vq, name)()
+        if found is not None:
+            self.check_listen(found)
+        self.listening = name == "enable_cb"  # the delayed one may come at any time from now on
+
+    def check_listen(self, found):
+        """What came in before interrupts were asked for is told, or it would be lost."""
+        if self.device.live and not self.queue.broken:
+            assert found == self.behind(), "listen() says %r" % found
 
     def do_reopen(self, dice):
         """After trouble, or just so: whatever was in flight is the driver's again."""
@@ -284,7 +322,7 @@ class World:
         self.driver.close()
         self.device.dead = False
         self.device.jobs = {}
-        self.bad = self.lied = False
+        self.bad = self.lied = self.listening = False
         self.jobs = {}
         self.driver.open()
         assert self.vq.num_free == self.size and self.vq.in_flight == 0
@@ -304,12 +342,14 @@ class World:
         for _ in range(dice.randint(1, 4)):
             if not queue.held:
                 return
+            due, before = self.listening and not self.behind(), self.device.interrupts
             if self.plan.in_order:
                 self._finish_batch(dice)
-                continue
-            chain = dice.choice(queue.held)
-            length = self.device.process(queue, chain)
-            queue.finish(chain, dice.choice([length, length, dice.randint(0, length)]))
+            else:
+                chain = dice.choice(queue.held)
+                length = self.device.process(queue, chain)
+                queue.finish(chain, dice.choice([length, length, dice.randint(0, length)]))
+            assert not due or self.device.interrupts > before, "no interrupt, though the driver listens"
 
     def _finish_batch(self, dice):
         queue = self.queue
