@@ -211,7 +211,7 @@ def test_requests_nobody_waits_for_do_not_pile_up():
 
 @pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.parametrize("size_max,seg_max", [(512, 1), (512, 4), (1024, 3), (700, 5), (4096, 2)])
-@pytest.mark.clauses("SPLIT-INDIR-03")
+@pytest.mark.clauses("SPLIT-INDIR-03", "PACKED-SG-06", "PACKED-INDIR-04")
 def test_large_requests_are_split_by_size_max_and_seg_max(transport, features, size_max, seg_max):
     """The model raises when a segment or a request is larger than the device said."""
     options = dict(features=mask(SIZE_MAX, SEG_MAX), size_max=size_max, seg_max=seg_max)

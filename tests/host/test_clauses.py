@@ -71,6 +71,8 @@ def argued(tmp_path, line, tests=None):
         "class Transport:\n"
         "    def __init__(self, legacy):\n"
         "        self.features = 1 << 27 if legacy else 1 << 32 | legacy.bits\n"
+        "        self.features &= ~(1 << 1)\n"
+        "        self.features |= 1 << 33\n"
     )
     return arguments.read(KNOWN, tests or {}, folder, modules)
 
@@ -95,6 +97,7 @@ def _importable(tmp_path, monkeypatch):
         ("unless THREE(3)@thing_features.py", "thing_features.py:3 accepts feature bit 3"),
         ("unless ANY_LAYOUT(27)@.", "thing_features.py:7 accepts feature bit 27"),
         ("unless VERSION_1(32)@.", "thing_features.py:7 accepts feature bit 32"),
+        ("unless ACCESS_PLATFORM(33)@.", "thing_features.py:9 accepts feature bit 33"),
         ("unless FIVE(4)@thing_features.py", "feature bit 4 is FOUR, not FIVE"),
         ("unless FOUR(5)@thing_features.py", "feature bit 5 is another one, not FOUR"),
         ("unless TWO(2)@nothing.py", "there is no nothing.py"),

@@ -85,4 +85,11 @@ MUTATIONS = [
         "False:",
         "tests/host/test_blk.py::test_host_managed_zones_are_refused",
     ),
+    (
+        "PACKED-SG-06",
+        "virtio/blk.py",
+        "segments = max(1, min(self.config_u32(12) if has(2) else 1,",
+        "segments = max(1, min(self.config_u32(12) + 1 if has(2) else 1,",
+        "tests/host/test_blk.py::test_large_requests_are_split_by_size_max_and_seg_max",
+    ),
 ]
