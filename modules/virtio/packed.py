@@ -157,7 +157,7 @@ def reap(st: int, spins: int) -> int:
             continue
         c = 4 * ((word >> 32) & 0xFFFF)
         used = word & 0xFFFFFFFF
-        trusted = word >> 48 & 2 and not s[15] & 2
+        trusted = (word >> 48) & 2 & (s[15] ^ 2)
         if c > 4 * s[8] or not (shadow[c + 1] & _IN_FLIGHT) or (used > shadow[c + 2] and trusted):
             s[16] = c >> 2
             s[17] = used
