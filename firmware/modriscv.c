@@ -184,6 +184,14 @@ static mp_obj_t riscv_release(mp_obj_t start) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(riscv_release_obj, riscv_release);
 
+static mp_obj_t riscv_resize(mp_obj_t start, mp_obj_t new_start, mp_obj_t new_end) {
+    if (!phys_resize(get_u64(start), get_u64(new_start), get_u64(new_end))) {
+        mp_raise_ValueError(MP_ERROR_TEXT("not reserved, or something is in the way"));
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(riscv_resize_obj, riscv_resize);
+
 static mp_obj_t riscv_largest_free(void) {
     uint64_t start, end;
     phys_largest(&start, &end);
@@ -311,6 +319,7 @@ static const mp_rom_map_elem_t riscv_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_regions), MP_ROM_PTR(&riscv_regions_obj) },
     { MP_ROM_QSTR(MP_QSTR_reserve), MP_ROM_PTR(&riscv_reserve_obj) },
     { MP_ROM_QSTR(MP_QSTR_release), MP_ROM_PTR(&riscv_release_obj) },
+    { MP_ROM_QSTR(MP_QSTR_resize), MP_ROM_PTR(&riscv_resize_obj) },
     { MP_ROM_QSTR(MP_QSTR_largest_free), MP_ROM_PTR(&riscv_largest_free_obj) },
     { MP_ROM_QSTR(MP_QSTR_quiesce_add), MP_ROM_PTR(&riscv_quiesce_add_obj) },
     { MP_ROM_QSTR(MP_QSTR_quiesce_remove), MP_ROM_PTR(&riscv_quiesce_remove_obj) },

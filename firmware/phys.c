@@ -94,6 +94,34 @@ bool phys_remove(uint64_t start, phys_kind_t kind) {
     return false;
 }
 
+bool phys_resize(uint64_t start, uint64_t new_start, uint64_t new_end) {
+    phys_region_t old = { .start = 0 };
+    for (size_t i = 0; i < count; ++i) {
+        if (table[i].start == start && table[i].kind == PHYS_RESERVED) {
+            old = table[i];
+        }
+    }
+    if (old.start != start || new_start >= new_end || !phys_in_ram(new_start, new_end)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; ++i) {
+        const phys_region_t *r = &table[i];
+        bool own = r->kind == PHYS_RESERVED && strcmp(r->name, old.name) == 0;
+        bool inside = r->start >= new_start && r->end <= new_end;
+        if (r->start < new_end && r->end > new_start && r->start != start && !(own && inside)) {
+            return false;
+        }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < count; ++i) {
+        if (table[i].start != start && (table[i].start >= new_end || table[i].end <= new_start)) {
+            table[kept++] = table[i];
+        }
+    }
+    count = kept;
+    return phys_add(new_start, new_end, old.kind, old.name, strlen(old.name));
+}
+
 // Calls `found` for each gap, lowest first, page-aligned.
 static void each_gap(void (*found)(uint64_t start, uint64_t end, uint64_t *arg), uint64_t *arg) {
     for (size_t b = 0; b < fdt_early.num_banks; ++b) {

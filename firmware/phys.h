@@ -41,6 +41,10 @@ bool phys_add(uint64_t start, uint64_t end, phys_kind_t kind, const char *name, 
 // Removes the entry that starts there; false: none of that kind.
 bool phys_remove(uint64_t start, phys_kind_t kind);
 
+// Moves the bounds of the reserved entry that starts there. What else is reserved under its name
+// may be swallowed; false, and nothing is changed: none starts there, or something else is in the way.
+bool phys_resize(uint64_t start, uint64_t new_start, uint64_t new_end);
+
 // Drops every entry that does not survive a soft reset.
 void phys_reset(void);
 

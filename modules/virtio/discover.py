@@ -8,7 +8,15 @@ from . import mmio
 
 # Device id -> (module in this package, class), imported when such a device is first asked for.
 _BUILTIN = {1: ("net", "Net"), 2: ("blk", "Blk"), 3: ("console", "Console"), 4: ("rng", "RNG")}
-_BUILTIN.update({8: ("scsi", "SCSI"), 9: ("p9", "P9"), 16: ("gpu", "GPU"), 18: ("input", "Input")})
+_BUILTIN.update(
+    {
+        5: ("balloon", "Balloon"),
+        8: ("scsi", "SCSI"),
+        9: ("p9", "P9"),
+        16: ("gpu", "GPU"),
+        18: ("input", "Input"),
+    }
+)
 
 # Names of device types (5), for what no driver here serves.
 _TYPES = {

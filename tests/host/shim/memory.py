@@ -85,6 +85,15 @@ class Memory:
             return view
         return whole if whole.contiguous and whole.nbytes >= view.nbytes else view
 
+    def place(self, addr, buf):
+        """Put a buffer at a physical address of one's choice."""
+        view = memoryview(buf)
+        segment = (addr, addr + view.nbytes, view)
+        for page in range(addr >> PAGE, (addr + view.nbytes - 1 >> PAGE) + 1):
+            self.pages[page] = segment
+        real = self._real_address(view)
+        bisect.insort(self._real, (real, real + view.nbytes, addr))
+
     def view(self, addr, size):
         """Memoryview over size bytes at addr: what a device may touch."""
         segment = self.pages.get(addr >> PAGE)

@@ -16,10 +16,13 @@ silenced = set()
 STORM_MAX = 4096
 completed = []  # sources passed to irq_complete
 blob = b""  # what fdt() answers
+BANK = (0xA000_0000, 0xA400_0000)  # free RAM, with nothing in it
+reserved = []  # [start, end, name] in it
 
 
 def reset():
     fences[0] = 0
+    del reserved[:]
     del on_fence[:]
     quiesce.clear()
     irqs.clear()
@@ -106,3 +109,47 @@ def interrupt(source):
     """Not the firmware's: what the scheduler does when the source interrupts."""
     if source in irqs and source not in silenced:
         irqs[source](source)
+
+
+def ram():
+    return (BANK,)
+
+
+def regions():
+    return tuple(tuple(region) for region in sorted(reserved))
+
+
+def largest_free():
+    at, best = BANK[0], (0, 0)
+    for start, end, _ in (*regions(), (BANK[1], BANK[1], "")):
+        if start - at > best[1] - best[0]:
+            best = (at, start)
+        at = end
+    return best
+
+
+def reserve(start, end, name):
+    if not BANK[0] <= start < end <= BANK[1]:
+        raise ValueError("%s: not in RAM" % name)
+    if any(start < other[1] and other[0] < end for other in reserved):
+        raise ValueError("%s overlaps something" % name)
+    reserved.append([start, end, name])
+
+
+def release(start):
+    for region in reserved:
+        if region[0] == start:
+            reserved.remove(region)
+            return
+    raise ValueError("not reserved")
+
+
+def resize(start, new_start, new_end):
+    old = next((region for region in reserved if region[0] == start), None)
+    hit = [region for region in reserved if region[0] < new_end and new_start < region[1] and region is not old]
+    swallowed = [region for region in hit if region[2] == old[2] and new_start <= region[0] and region[1] <= new_end]
+    if old is None or swallowed != hit or not BANK[0] <= new_start < new_end <= BANK[1]:
+        raise ValueError("not reserved, or something is in the way")
+    for region in (*hit, old):
+        reserved.remove(region)
+    reserved.append([new_start, new_end, old[2]])
