@@ -197,6 +197,7 @@ def test_a_status_that_was_not_written_and_one_that_nobody_knows():
             s.digest(b"x")
 
 
+@pytest.mark.clauses("CRYPTO-16")
 def test_data_queues_take_turns():
     driver, model = rig(queues=2)
     with driver.hash("sha1") as s:

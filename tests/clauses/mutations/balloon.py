@@ -1,0 +1,81 @@
+"""virtio-balloon."""
+
+MUTATIONS = [
+    (
+        "BALLOON-09",
+        "virtio/balloon.py",
+        "        self._tell(queue, start, middle, timeout_ms)\n",
+        "        if queue is self.inflateq:\n            self._tell(queue, start, middle, timeout_ms)\n",
+        "tests/host/test_balloon.py::test_it_follows_what_the_host_wants",
+    ),
+    (
+        "BALLOON-10",
+        "virtio/balloon.py",
+        "        self._tell(queue, start, middle, timeout_ms)\n        self._done(self._limbo.pop())\n",
+        "        self._done(self._limbo.pop())\n        self._tell(queue, start, middle, timeout_ms)\n",
+        "tests/host/test_balloon.py::test_it_follows_what_the_host_wants",
+    ),
+    (
+        "BALLOON-12",
+        "virtio/balloon.py",
+        "                riscv.reserve(start, end, self.name)\n",
+        "                riscv.reserve(start, start + 4096, self.name)\n",
+        "tests/host/test_balloon.py::test_it_follows_what_the_host_wants",
+    ),
+    (
+        "BALLOON-14",
+        "virtio/balloon.py",
+        "            self._move(self.inflateq, start, end, end, timeout_ms)\n            self._say_actual()\n",
+        "            self._move(self.inflateq, start, end, end, timeout_ms)\n",
+        "tests/host/test_balloon.py::test_it_follows_what_the_host_wants",
+    ),
+    (
+        "BALLOON-LEG-03",
+        "virtio/balloon.py",
+        "        self.transport.set_config(_ACTUAL, 4, self.lent)\n",
+        "        for i in range(4):\n            self.transport.set_config(_ACTUAL + i, 1, self.lent >> 8 * i & 255)\n",
+        "tests/host/test_balloon.py::test_it_follows_what_the_host_wants",
+    ),
+    (
+        "BALLOON-07",
+        "virtio/balloon.py",
+        "        if not self.has(_DEFLATE_ON_OOM):\n",
+        "        if False:\n",
+        "tests/host/test_balloon.py::test_memory_is_taken_back_on_ones_own_only_if_the_host_allows_it",
+    ),
+    (
+        "BALLOON-17",
+        "virtio/balloon.py",
+        "        if self.statsq:\n            self._post_stats()\n",
+        "        pass\n",
+        "tests/host/test_balloon.py::test_statistics_are_there_from_the_start_and_new_ones_when_asked_for",
+    ),
+    (
+        "BALLOON-18",
+        "virtio/balloon.py",
+        "        self._post_stats()\n        return True\n",
+        "        return True\n",
+        "tests/host/test_balloon.py::test_statistics_are_there_from_the_start_and_new_ones_when_asked_for",
+    ),
+    (
+        "BALLOON-20",
+        "virtio/balloon.py",
+        "bytearray(6 * struct.calcsize(_STAT))",
+        "bytearray(7 * struct.calcsize(_STAT))",
+        "tests/host/test_balloon.py::test_statistics_are_there_from_the_start_and_new_ones_when_asked_for",
+    ),
+    (
+        "BALLOON-23",
+        "virtio/balloon.py",
+        "            (_CACHES, 0),\n",
+        '            (_CACHES + (now["free"] >> 20 & 1), 0),\n',
+        "tests/host/test_balloon.py::test_statistics_are_there_from_the_start_and_new_ones_when_asked_for",
+    ),
+    (
+        "BALLOON-39",
+        "virtio/balloon.py",
+        "        riscv.reserve(start, end, self.name)\n        entry",
+        "        entry",
+        "tests/host/test_balloon.py::test_free_memory_is_reported_and_can_be_used_again",
+    ),
+]
