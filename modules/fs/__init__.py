@@ -19,6 +19,7 @@ _IOCTL_COUNT = const(4)
 _IOCTL_SIZE = const(5)
 
 _HEAD = const(4096)
+_CD = const(32768)
 _LITTLEFS_MAGIC = b"littlefs"
 _ROMFS_MAGIC = b"\xd2\xcd\x31"
 _KNOWN = (  # named when refused
@@ -32,6 +33,11 @@ _KNOWN = (  # named when refused
     (536, b"LVM2 001", "LVM"),
     (4086, b"SWAPSPACE2", "swap"),
 )
+
+
+def _is_cd(blocks):
+    """Whether there is a volume descriptor of ISO 9660."""
+    return blocks.size >= _CD + 6 and bytes(blocks.get(_CD, 6)[1:]) == b"CD001"
 
 
 def _head(blocks):
@@ -57,8 +63,17 @@ def _identify(head):
 
 
 def probe(bdev):
-    """What is on a partition or disk: 'ext4' (ext2 and ext3 too), 'fat', 'littlefs', 'romfs' or None."""
-    return _identify(_head(Blocks(bdev)))
+    """What is on a partition or disk: 'ext4' (ext2, ext3 too), 'fat', 'iso9660', 'littlefs', 'romfs' or None."""
+    return _kind(Blocks(bdev))[0]
+
+
+def _kind(blocks):
+    """(name of the file system, the first bytes)."""
+    head = _head(blocks)
+    kind = _identify(head)
+    if kind is None and _is_cd(blocks):
+        kind = "iso9660"
+    return kind, head
 
 
 def find(bdev, number=None, label=None, uuid=None):
@@ -85,15 +100,14 @@ def _is_called(bdev, label, uuid):
 
 
 def volume(bdev):
-    """A read-only volume over a partition or disk: an Ext4 or a Fat. A Share is one already.
+    """A read-only volume over a partition or disk: an Ext4, a Fat or an Iso. A Share is one already.
 
     OSError: ENODEV when there is no file system that it knows, EIO and EOPNOTSUPP from the volume.
     """
     if hasattr(bdev, "read_into"):
         return bdev
     blocks = Blocks(bdev)
-    head = _head(blocks)
-    kind = _identify(head)
+    kind, head = _kind(blocks)
     if kind == "ext4":
         from fs.ext4 import Ext4
 
@@ -102,6 +116,10 @@ def volume(bdev):
         from fs.fat import Fat
 
         return Fat(bdev, blocks)
+    if kind == "iso9660":
+        from fs.iso import Iso
+
+        return Iso(bdev, blocks)
     if kind:
         raise OSError(EOPNOTSUPP, "%s: no reader of its own, use fs.mount()" % kind)
     raise _unknown(head)
@@ -130,7 +148,7 @@ def _was_ext(head):
 
 
 def mount(bdev, path, readonly=False):
-    """Mount what is on a partition or disk: ext2/3/4 read-only, FAT, littlefs and romfs; or a Share.
+    """Mount what is on a partition or disk: ext2/3/4 and CDs read-only, FAT, littlefs, romfs; or a Share.
 
     readonly: a FAT is then read by fs.fat, which is much faster with large files than VfsFat.
     Returns the mounted object.  OSError: ENODEV, EOPNOTSUPP, EIO.
@@ -140,9 +158,8 @@ def mount(bdev, path, readonly=False):
     if hasattr(bdev, "read_into"):
         vfs.mount(bdev, path, readonly=readonly)
         return bdev
-    head = _head(Blocks(bdev))
-    kind = _identify(head)
-    if kind == "ext4" or (kind == "fat" and readonly):
+    kind, head = _kind(Blocks(bdev))
+    if kind == "ext4" or kind == "iso9660" or (kind == "fat" and readonly):
         mounted = volume(bdev)
     elif kind == "fat":
         mounted = vfs.VfsFat(bdev)
@@ -213,4 +230,4 @@ def help():
     print("fs.find(disk, label=..)  one by number, label or uuid, its own or its file system's")
     print("fs.probe(part)           what file system is on it")
     print("fs.volume(part)          read_into, open, stat, ilistdir, size, read")
-    print("fs.mount(part, '/sd')    into the VFS; ext2/3/4 are read-only")
+    print("fs.mount(part, '/sd')    into the VFS; ext2/3/4 and CDs are read-only")

@@ -37,6 +37,7 @@ def load():
             "fs.base",
             "fs.ext4",
             "fs.fat",
+            "fs.iso",
             "fs.file",
             "fs.journal",
             "fs.cmd",

@@ -4,6 +4,7 @@ import os
 
 import bus
 import disk
+import iso9660
 import pytest
 from session import RemoteError, build_folder
 
@@ -171,8 +172,8 @@ def test_linux_starts_from_a_scsi_disk_and_from_a_cd(new_guest, tmp_path, kind):
     if kind == "scsi-cd":
         kernel = build_folder() / "supply" / "kernel" / "linux"
         conf = b"label it\n kernel /boot/linux\n append console=ttyS0 demo.poweroff\n"
-        files = {"extlinux/extlinux.conf": conf, "boot/linux": kernel.read_bytes()}
-        image = disk.filesystem(tmp_path / "cd.img", files, "ext4")
+        tree = {"extlinux": {"extlinux.conf": conf}, "boot": {"linux": kernel.read_bytes()}}
+        image = iso9660.make(tmp_path / "cd.iso", tree)
     extra = ["-device", "virtio-scsi-device", *unit(kind, "x", image, ",scsi-id=1", readonly="on")]
     guest = new_guest(autoboot=True, allow=LINUX, extra=extra)
     guest.expect(r"scsi0:1:0\S* \w+ \S*/extlinux/extlinux.conf", 30)
