@@ -304,6 +304,8 @@ class SCSI(Device):
     def note(self, what, target, lun):
         """Keep an event for poll() and .units."""
         self._todo.append((what, target, lun))
+        if len(self._todo) > _NEWS:  # nobody has looked for long
+            self._todo = [("missed", -1, -1)]
         self._news.append((what, target, lun))
         if len(self._news) > _NEWS:
             self._news.pop(0)

@@ -4,6 +4,7 @@ import errno
 import struct
 
 import pytest
+import riscv
 from fake_device import Violation
 from fake_scsi import BUSY, CHECK, CONFLICT, NO_MEDIUM, UA_CAPACITY, UA_MEDIUM, UA_RESET, FakeSCSI, FakeUnit
 from virtio import sense
@@ -24,7 +25,7 @@ def transport(request):
 
 def rig(transport="mmio", open=True, **options):
     model = FakeSCSI(legacy=transport == "mmio-legacy", **options)
-    driver, _ = attach(model, SCSI)
+    driver, _ = attach(model, SCSI, source=9)
     return (driver.open() if open else driver), model
 
 
@@ -407,6 +408,18 @@ def test_units_that_come_and_go(transport):
     with pytest.raises(OSError) as error:
         gone.read(0, bytearray(512))
     assert error.value.errno == errno.ENODEV and "gone" in repr(gone)
+
+
+def test_events_call_back_by_interrupt():
+    driver, model = rig()
+    seen = []
+    driver.callback = lambda *event: seen.append(event)
+    driver.interrupts(True)
+    for target in range(300):
+        model.event(1, target & 7, 0, 1)
+        riscv.irqs[9](9)
+    assert len(seen) == 300 and seen[-1] == ("added", 3, 0)
+    assert len(driver.units) == 1 and len(driver.poll()) == 256
 
 
 @pytest.mark.clauses("SCSI-02")
