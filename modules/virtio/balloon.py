@@ -96,7 +96,19 @@ class Balloon(Device):
     def close(self):
         """Take the memory back and let the device go."""
         Device.close(self)
-        for start, _ in self._lent:  # only after an error: the reset has given it back
+        self._forget()
+
+    def save(self):
+        return self._following
+
+    def restore(self, following):
+        """The reset has given all memory back; what the host wants is lent anew."""
+        self._forget()
+        if following:
+            self.follow()
+
+    def _forget(self):
+        for start, _ in self._lent:
             riscv.release(start)
         for entry in self._limbo:
             riscv.release(entry[1])

@@ -75,7 +75,7 @@ class Session:
         self.name = algorithm
         self.number = device.check_algorithm(SERVICES[self.SERVICE], algorithm)
         self._ids = {}  # direction -> session id
-        self._queue = device.controlq  # another one after the device was opened anew
+        self._queue = device.controlq  # another one after a reset
         self._closed = False
 
     def __repr__(self):
@@ -89,8 +89,11 @@ class Session:
         self.close()
 
     def _session(self, direction=0):
-        if self._closed or self._queue is not self.device.controlq:
+        if self._closed:
             raise ValueError("%s: the session is closed" % self.name)
+        if self._queue is not self.device.controlq:  # a reset has ended them all
+            self._ids = {}
+            self._queue = self.device.controlq
         if direction not in self._ids:
             body, extra = self._parameters(direction)
             body += bytes(56 - len(body))

@@ -105,6 +105,17 @@ class SCSI(Device):
             for _ in range(min(_EVENTS, self.eventq.size)):
                 self._post(bytearray(self._event_size))
 
+    def save(self):
+        return self._units, self.callback
+
+    def restore(self, state):
+        """The units are the same objects as before, those that are still there."""
+        self._units, self.callback = state
+        for unit in self._units or ():
+            unit.adopt()
+        if self._units is not None:
+            self.scan()
+
     def _post(self, buf):
         self.eventq.add((), (buf,), buf)
         self.eventq.notify()

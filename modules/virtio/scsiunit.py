@@ -53,6 +53,12 @@ class Unit(BlockDevice):
         self._size = self._blocks = 0
         self._limits = None
 
+    def adopt(self):
+        """The adapter came up again."""
+        self._commands = self.adapter.commands
+        self.in_flight = 0
+        self.stale = True
+
     def __repr__(self):
         state = "gone" if self.gone else "" if self.stale else "%d sectors" % self._sectors()
         if not self.stale and self._readonly:

@@ -25,6 +25,10 @@ class FakeBalloon(FakeDevice):
         self.actuals = []  # values of actual, in order
         self.stuck = set()  # roles of queues that get no answer
 
+    def _clear(self):
+        super()._clear()
+        self.pages = set()
+
     def want(self, pages):
         self.change_config(struct.pack("<I", pages))
 

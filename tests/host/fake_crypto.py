@@ -44,6 +44,10 @@ class FakeCrypto(FakeDevice):
         self.on_config_read = self.fields_read.add
         self.used = set()  # indices of queues that requests came on
 
+    def _clear(self):
+        super()._clear()
+        self.sessions = {}
+
     def unready(self, on=True):
         self.change_config(struct.pack("<I", 0 if on else 1))
 

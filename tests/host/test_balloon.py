@@ -8,6 +8,7 @@ import riscv
 from fake_balloon import DEFLATE_ON_OOM, FREE_PAGE_HINT, MUST_TELL_HOST, PAGE_REPORTING, STATS_VQ, FakeBalloon
 from shim.memory import memory
 from virtio.balloon import Balloon
+from virtio.transport import DeviceError
 from virtio_host import TRANSPORTS, attach, fresh
 
 MIB = 1 << 20
@@ -199,6 +200,22 @@ def test_used_lengths_of_a_legacy_device_are_not_believed(make):
     model.lie = lambda head, length: (head, 4000)
     model.want(100)
     assert driver.adjust() == 100
+
+
+def test_a_recovery_starts_with_nothing_lent(make):
+    driver, model = make()
+    model.want(100)
+    driver.follow()
+    model.need_reset()
+    with pytest.raises(DeviceError):
+        driver.check_status()
+    model.pages.clear()
+    driver.recover()
+    assert driver.lent == 100 == len(model.pages)
+    driver.follow(False)
+    driver.recover()
+    model.pages.clear()
+    assert driver.lent == 0
 
 
 def test_a_heap_that_grows_into_the_gap_meanwhile(make):

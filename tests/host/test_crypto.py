@@ -206,15 +206,20 @@ def test_data_queues_take_turns():
     assert model.used == {0, 1, 2}
 
 
-def test_a_session_of_a_device_that_was_closed():
+def test_sessions_are_made_again_after_a_reset():
     driver, model = rig()
     s = driver.hash("sha1")
-    s.digest(b"x")
+    before = s.digest(b"x")
     driver.close()
-    driver.open()
+    model.sessions.clear()
     with pytest.raises(ValueError, match="closed"):
         s.digest(b"x")
+    driver.open()
+    assert s.digest(b"x") == before and len(model.sessions) == 1
+    driver.recover()
+    model.sessions.clear()
     s.close()
+    assert model.sessions == {}
 
 
 @pytest.mark.parametrize("queues", [0, 5000])

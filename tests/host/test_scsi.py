@@ -464,6 +464,20 @@ def test_a_unit_of_an_adapter_that_was_closed():
     assert error.value.errno == errno.ENODEV
 
 
+def test_units_survive_a_recovery_of_the_adapter(transport):
+    driver, model = rig(transport, units=some_units())
+    disk, other = driver.unit(0), driver.unit(2)
+    disk.refresh()
+    del model.units[(2, 0)]
+    model.units[(0, 0)].attention = [UA_RESET]
+    model.need_reset()
+    with pytest.raises(DeviceError):
+        driver.check_status()
+    assert driver.recover().unit(0) is disk and other.gone
+    disk.read(0, bytearray(512))
+    assert len(model.queues[1].held) == 8
+
+
 @pytest.mark.clauses("SCSI-03", "SCSI-09", "SCSI-10")
 def test_one_request_queue_serves_and_nothing_else_is_written_to_the_configuration():
     driver, model = rig(num_queues=4)
