@@ -15,6 +15,8 @@ from struct import pack, unpack_from
 
 from micropython import const
 
+from fs.ninepwords import VERBS, WHY, Attr, QTDIR, text
+
 _RLERROR = const(7)
 _STATFS = const(8)
 _LOPEN = const(12)
@@ -34,49 +36,7 @@ _FLUSH = const(108)
 _WALK = const(110)
 _CLUNK = const(120)
 
-_VERBS = {
-    8: "statfs",
-    12: "open",
-    14: "create",
-    16: "symlink",
-    22: "readlink",
-    24: "stat",
-    26: "change",
-    40: "list",
-    50: "fsync",
-    70: "link",
-    72: "mkdir",
-    74: "rename",
-    76: "remove",
-    100: "version",
-    104: "attach",
-    108: "flush",
-    110: "look up",
-    116: "read",
-    118: "write",
-    120: "clunk",
-}
-
-_WHY = {  # of the server's errors, Linux' numbers, those that errno has no name for among them
-    1: "not permitted",
-    2: "no such file or directory",
-    13: "permission denied",
-    16: "in use",
-    17: "exists",
-    18: "another file system",
-    20: "not a directory",
-    21: "is a directory",
-    27: "file too large",
-    28: "no space left",
-    30: "read-only file system",
-    31: "too many links",
-    36: "name too long",
-    39: "directory not empty",
-    40: "too many symbolic links",
-    95: "the server cannot do that",
-    122: "quota exceeded",
-}
-
+_ENAMETOOLONG = const(36)
 _NOTAG = const(0xFFFF)
 _NOFID = const(0xFFFFFFFF)
 _NONUNAME = const(0xFFFFFFFF)  # no number of a user: what is made belongs to who runs the server
@@ -90,28 +50,6 @@ _WALK_MAX = const(16)
 _TARGET = const(4096)
 _FLUSH_MS = const(2000)
 _BASIC = const(0x7FF)  # getattr: all that stat needs
-
-QTDIR = const(0x80)
-QTSYMLINK = const(0x02)
-
-
-def text(name):
-    """A string as 9P has it. OSError-free: names were checked by the caller."""
-    raw = name.encode() if isinstance(name, str) else name
-    return pack("<H", len(raw)) + raw
-
-
-class Attr:
-    """The answer of getattr: what stat() tells."""
-
-    def __init__(self, body):
-        self.kind = body[8]
-        self.ino = unpack_from("<Q", body, 13)[0]
-        self.mode, self.uid, self.gid, self.links = unpack_from("<IIIQ", body, 21)
-        self.size = unpack_from("<Q", body, 49)[0]
-        self.atime = unpack_from("<Q", body, 73)[0]
-        self.mtime = unpack_from("<Q", body, 89)[0]
-        self.ctime = unpack_from("<Q", body, 105)[0]
 
 
 class _Request:
@@ -160,12 +98,11 @@ class Client:
         """Send a request; data: the end of it, into: where the end of its answer goes."""
         if self.error:
             raise self.error
+        size = _HEAD + len(body) + (0 if data is None else len(data))
+        if size > self.msize:
+            raise OSError(_ENAMETOOLONG, "%s: %s: a message of %d bytes" % (self.name, VERBS[kind], size))
         tag = _NOTAG if kind == _VERSION else self._take_tag()
         request = _Request(kind, tag, what, bytearray(room))
-        size = _HEAD + len(body)
-        readable = None
-        if data is not None:
-            size += len(data)
         head = pack("<IBH", size, kind, tag) + body
         readable = (head,) if data is None else (head, data)
         writable = (request.answer,)
@@ -221,14 +158,14 @@ class Client:
             code = unpack_from("<I", answer, _HEAD)[0] if size == _DATA_HEAD else 0
             if not 0 < code < 4096:
                 self.broken(request, "an error of %d bytes, number %d" % (size, code))
-            raise OSError(code, "%s: %s" % (self._text(request), _WHY.get(code) or "error %d" % code))
+            raise OSError(code, "%s: %s" % (self._text(request), WHY.get(code) or "error %d" % code))
         if size > len(answer) + request.extra:
             self.broken(request, "%d bytes, more than there is room for" % size)
         return memoryview(answer)[_HEAD : min(size, len(answer))]
 
     def _text(self, request):
         what = " " + request.what if request.what else ""
-        return "%s: %s%s" % (self.name, _VERBS[request.kind], what)
+        return "%s: %s%s" % (self.name, VERBS[request.kind], what)
 
     def broken(self, request, why):
         """The server broke the protocol: nothing it says can be trusted."""
@@ -306,12 +243,13 @@ class Client:
 
         The new fid is None when the server stopped earlier. OSError: not even the first was there.
         """
+        raw = [text(name) for name in names]
         new = self._take_fid()
         kinds = []
         at = 0
         while True:
-            step = names[at : at + _WALK_MAX]
-            body = pack("<IIH", fid, new, len(step)) + b"".join([text(name) for name in step])
+            step = raw[at : at + _WALK_MAX]
+            body = pack("<IIH", fid, new, len(step)) + b"".join(step)
             try:
                 request, answer = self._make(_WALK, new, body, what)
             except OSError:

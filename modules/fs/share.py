@@ -9,7 +9,7 @@ from micropython import const
 
 from fs import ninepio
 from fs.base import S_IFDIR, S_IFLNK, S_IFREG, Volume, local_time, text
-from fs.ninep import QTDIR, QTSYMLINK
+from fs.ninepwords import QTDIR, QTSYMLINK
 
 _ELOOP = const(40)
 _ENOTDIR = const(20)

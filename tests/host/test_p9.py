@@ -280,6 +280,15 @@ def test_a_name_with_a_zero_byte_never_reaches_the_server():
     assert error.value.errno == errno.EINVAL
 
 
+def test_names_that_no_message_can_hold():
+    _, model, share = rig()
+    for path in ("/" + "x" * 70_000, "/".join(["y" * 20_000] * 10)):
+        with pytest.raises(OSError) as error:
+            share.stat(path)
+        assert error.value.errno == 36
+    assert share.read("/a.txt") and no_fids_left(share, model)
+
+
 def test_a_permission_error_is_the_callers():
     _, model, share = rig()
     model.file("/secret", b"x", 0)
