@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import random
 
 import pytest
 from fake_crypto import FakeCrypto, stream
@@ -239,3 +240,21 @@ def test_a_device_that_does_not_answer():
     with pytest.raises(OSError) as error:
         driver.operate(0x100, 1, bytes(48), (b"x",), (bytearray(20),), "digest", 20)
     assert error.value.errno == errno.ETIMEDOUT and crypto
+
+
+def test_a_device_that_answers_at_random_gets_nothing_but_oserrors():
+    source = random.Random(4)
+    for _ in range(60):
+        fresh()
+        driver, model = rig()
+        model.status_of = lambda opcode: 0 if source.random() < 0.9 else source.randrange(256)
+        model.lie = lambda head, used: (head, used if source.random() < 0.95 else source.randrange(5000))
+        try:
+            with driver.cipher("aes-cbc", bytes(16)) as c, driver.hash("sha1") as h, driver.rsa(PUBLIC) as k:
+                for _ in range(5):
+                    c.decrypt(bytes(16), c.encrypt(bytes(16), bytes(64)))
+                    h.digest(b"x")
+                    k.verify(b"s" * 16, b"d")
+        except OSError:
+            pass
+        driver.close()

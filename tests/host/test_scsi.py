@@ -1,6 +1,7 @@
 """modules/virtio/scsi*: an adapter with disks and CD-ROMs on a strict device."""
 
 import errno
+import random
 import struct
 
 import pytest
@@ -515,3 +516,35 @@ def test_a_target_that_was_reset_tells_so_before_it_lists_its_units():
     model.units[(0, 0)].attention = ["report"]
     assert [u.name for u in driver.units] == ["scsi0:0:0"]
     assert NO_MEDIUM
+
+
+def test_a_device_that_answers_at_random_gets_nothing_but_oserrors():
+    source = random.Random(4)
+    for _ in range(60):
+        fresh()
+        driver, model = rig(units=some_units())
+
+        def response(lun, cdb):
+            if source.random() < 0.9:
+                return None
+            return source.randrange(256), source.randrange(256), source.randbytes(source.randrange(97))
+
+        def lie(head, used):
+            if source.random() < 0.97:
+                return head, used
+            return source.choice((head, source.randrange(70))), source.choice((used, source.randrange(5000)))
+
+        model.response, model.lie = response, lie
+        try:
+            for unit in driver.units:
+                unit.refresh()
+                unit.read_many([(0, bytearray(unit.block_size)) for _ in range(5)], timeout_ms=50)
+                if not unit.readonly:
+                    unit.write(0, bytes(unit.block_size), timeout_ms=50)
+                model.event(source.randrange(1 << 32), source.randrange(8), 0, source.randrange(1 << 32))
+                driver.poll()
+                driver.tmf("unit reset", unit.target, unit.lun)
+                unit.limits()
+        except (OSError, ValueError):
+            pass
+        driver.close()
