@@ -1,264 +1,236 @@
-"""virtio-console (5.3): a port as a stream, and a REPL on it."""
+"""virtio-console (5.3): ports as streams, and a REPL on any of them."""
 
 import errno
-import io
-import os
+import struct
 import time
 
 import riscv
 from micropython import const
 
 from .device import Device
+from .port import Port
 
 _F_SIZE = const(0)
+_F_MULTIPORT = const(1)
 _F_EMERG_WRITE = const(2)
 
 _COLS = const(0)  # rows follow
+_MAX_NR_PORTS = const(4)
 _EMERG_WR = const(8)
 
-_RECEIVEQ = const(0)
-_TRANSMITQ = const(1)
+_CONTROL_RECEIVEQ = const(2)
+_CONTROL_TRANSMITQ = const(3)
 
+# Events of control messages (5.3.6.2).
+_DEVICE_READY = const(0)
+_PORT_ADD = const(1)
+_PORT_REMOVE = const(2)
+_PORT_READY = const(3)
+_CONSOLE_PORT = const(4)
+_RESIZE = const(5)
+_PORT_OPEN = const(6)
+_PORT_NAME = const(7)
+
+_MESSAGE = const(8)  # bytes of id, event, value
+_MESSAGE_ROOM = const(256)  # of a received one: a name follows
+_MESSAGES = const(32)
+_PORT_QUEUE = const(32)  # entries
+_FIRST_MS = const(100)  # for the device to name its ports
 _CTRL_C = const(3)
-_ROOM = const(512)  # bytes of one buffer
-
-_IOCTL_FLUSH = const(1)
-_IOCTL_POLL = const(3)
-_IOCTL_CLOSE = const(4)
-_POLL_RD = const(1)
-_POLL_WR = const(4)
-_POLL_NVAL = const(0x20)
-
-
-class Port(io.IOBase):
-    """One port of a console device as a stream: read, readinto, write; select and asyncio.
-
-    Reading does not block: None means that nothing has come in. Writing waits up to timeout_ms
-    for room, then drops the rest and does not wait again before the device has taken something,
-    so that a console nobody reads cannot hold up what prints on it.
-    """
-
-    def __init__(self, device, receiveq, transmitq, buffers, timeout_ms=1000):
-        self._device = device
-        self._receiveq = receiveq
-        self._transmitq = transmitq
-        self.timeout_ms = timeout_ms
-        self._rx = _buffers(min(buffers, receiveq.size))
-        self._tx = _buffers(min(buffers, transmitq.size))
-        self._free = list(range(len(self._tx)))
-        self._stalled = False
-        self._used = []  # (buffer, length) taken from the queue and not read yet
-        self._at = 0  # what readinto() has taken of the first of them
-        self._reading = False
-        for i in range(len(self._rx)):
-            receiveq.add((), (self._rx[i],), i)
-
-    # Receiving
-
-    def _fill(self):
-        # Whether there is something to read, taken from the device if need be.
-        used = self._used
-        while True:
-            if not used:
-                found = self._receiveq.get()
-                if found is None:
-                    return False
-                used.append(found)
-            if self._at < used[0][1]:
-                return True
-            i = used.pop(0)[0]
-            self._at = 0
-            self._receiveq.add((), (self._rx[i],), i)
-            self._receiveq.notify()
-
-    def readinto(self, buf):
-        """Bytes that have come in, into buf: how many, or None when there are none now."""
-        view = memoryview(buf)
-        done = 0
-        self._reading = True
-        try:
-            while done < len(view) and self._fill():
-                i, size = self._used[0]
-                n = min(len(view) - done, size - self._at)
-                view[done : done + n] = self._rx[i][self._at : self._at + n]
-                self._at += n
-                done += n
-        finally:
-            self._reading = False
-        return done or (None if len(view) else 0)
-
-    def read(self, n=-1):
-        """Up to n bytes that have come in (all of them without n), or None when there are none."""
-        parts = []
-        while n and self.any():
-            i, size = self._used[0]
-            count = size - self._at if n < 0 else min(n, size - self._at)
-            parts.append(bytes(self._rx[i][self._at : self._at + count]))
-            self._at += count
-            n -= count if n > 0 else 0
-        return b"".join(parts) if parts or not n else None
-
-    def readline(self):
-        """What has come in up to the end of a line (or less), or None."""
-        parts = []
-        end = -1
-        while end < 0 and self.any():
-            i, size = self._used[0]
-            data = bytes(self._rx[i][self._at : size])
-            end = data.find(b"\n") + 1 or -1
-            data = data if end < 0 else data[:end]
-            self._at += len(data)
-            parts.append(data)
-        return b"".join(parts) if parts else None
-
-    def any(self):
-        """Whether readinto() would give bytes now."""
-        self._reading = True
-        try:
-            return self._fill()
-        finally:
-            self._reading = False
-
-    def take_interrupt(self, char, accept):
-        """For the interrupt of a console that has the REPL: look for char in what has come in.
-
-        If it is there and accept(char) says yes, all up to it is dropped. Does nothing while
-        somebody reads: the reader will see it.
-        """
-        if self._reading:
-            return
-        found = self._receiveq.get()
-        while found is not None:
-            self._used.append(found)
-            found = self._receiveq.get()
-        for n in range(len(self._used)):
-            i, size = self._used[n]
-            start = 0 if n else self._at
-            at = bytes(self._rx[i][start:size]).find(bytes((char,)))
-            if at >= 0:
-                if accept(char):
-                    for i, _ in self._used[:n]:
-                        self._receiveq.add((), (self._rx[i],), i)
-                    self._receiveq.notify()
-                    self._used = self._used[n:]
-                    self._at = start + at + 1
-                return
-
-    # Sending
-
-    def _reclaim(self):
-        while True:
-            found = self._transmitq.get()
-            if found is None:
-                return
-            self._free.append(found[0])
-            self._stalled = False
-
-    def _room(self):
-        # Whether a buffer to send is free, after waiting for it if that may help.
-        self._reclaim()
-        if not self._free and not self._stalled:
-            self._transmitq.poll(time.ticks_add(time.ticks_ms(), self.timeout_ms))
-            self._reclaim()
-            self._stalled = not self._free
-        return bool(self._free)
-
-    def _may_write(self):
-        # Whether write() would take something; if not, the device interrupts when it will.
-        self._reclaim()
-        if not self._free and self._transmitq.listen(True):
-            self._reclaim()
-        if self._free:
-            self._transmitq.listen(False)
-        return bool(self._free)
-
-    def write(self, buf):
-        """Send buf, which is copied. How many bytes were taken, or None when none could be."""
-        view = memoryview(buf)
-        done = 0
-        while done < len(view) and self._room():
-            i = self._free.pop()
-            n = min(len(view) - done, _ROOM)
-            self._tx[i][:n] = view[done : done + n]
-            self._transmitq.add((self._tx[i][:n],), (), i)
-            self._transmitq.notify()
-            done += n
-        return done or (None if len(view) else 0)
-
-    def flush(self):
-        """Wait until the device has taken all that was written. OSError: ETIMEDOUT."""
-        deadline = time.ticks_add(time.ticks_ms(), self.timeout_ms)
-        self._reclaim()
-        while len(self._free) < len(self._tx):
-            if not self._transmitq.poll(deadline):
-                text = "%s: flush: %d ms" % (self._device.name, self.timeout_ms)
-                raise OSError(errno.ETIMEDOUT, text)
-            self._reclaim()
-
-    def close(self):
-        """Nothing to let go: the queues are the device's."""
-
-    def ioctl(self, request, arg):
-        """What select, asyncio and os.dupterm ask of a stream."""
-        if request == _IOCTL_POLL:
-            if not self._device.is_open:
-                return _POLL_NVAL
-            ready = 0
-            if arg & _POLL_RD and self.any():
-                ready |= _POLL_RD
-            if arg & _POLL_WR and self._may_write():
-                ready |= _POLL_WR
-            return ready
-        if request == _IOCTL_FLUSH:
-            self.flush()
-            return 0
-        return 0 if request == _IOCTL_CLOSE else -errno.EINVAL
-
-    def __repr__(self):
-        return "<port of %s%s>" % (self._device.name, " stalled" if self._stalled else "")
-
-
-def _buffers(count):
-    store = memoryview(bytearray(count * _ROOM))
-    return [store[at : at + _ROOM] for at in range(0, count * _ROOM, _ROOM)]
 
 
 class Console(Device):
-    """A console: .port is its stream, repl() puts the REPL on it."""
+    """Ports to the host: .port is the first one, .ports all, open_port(name or number) opens one."""
 
     NAME = "console"
     IDS = (3,)
-    FEATURES = 1 << _F_SIZE | 1 << _F_EMERG_WRITE
+    FEATURES = 1 << _F_SIZE | 1 << _F_MULTIPORT | 1 << _F_EMERG_WRITE
     FEATURE_NAMES = {0: "SIZE", 1: "MULTIPORT", 2: "EMERG_WRITE"}
-    BUFFERS = 16  # of each direction
+    BUFFERS = 16  # of each direction and port
+    PORTS = 32  # most ports whose queues are set up
 
     def probe(self):
-        self._on_repl = False
-        self.on_resize = None  # called with this device when the size has changed
-        self.port = Port(self, self.queue(_RECEIVEQ), self.queue(_TRANSMITQ), self.BUFFERS)
+        self.on_resize = None  # called with this device when the size of the first port has changed
+        self.on_port = None  # called with (port, what): added removed opened closed named resized
+        count = 1
+        if self.has(_F_MULTIPORT):
+            count = max(1, min(self.config_u32(_MAX_NR_PORTS), self.PORTS))
+            self._make_control()
+        self._queues = [self._port_queues(i) for i in range(count)]
+        self._known = {}  # number -> Port, removed ones too
+        self.port = self._port(0)
+        if not self.has(_F_MULTIPORT):
+            self.port.host_open = self.port.guest_open = self.port.console = True
+
+    def _port_queues(self, number):
+        # Those of the first port come before the control queues, all others after them (5.3.2).
+        at = 0 if number == 0 else 2 * number + 2
+        size = None if number == 0 else _PORT_QUEUE
+        return self.queue(at, size), self.queue(at + 1, size)
+
+    def _port(self, number):
+        receiveq, transmitq = self._queues[number]
+        port = Port(self, number, receiveq, transmitq, self.BUFFERS, self._known.get(number))
+        self._known[number] = port
+        return port
 
     def ready(self):
-        self.queues[_RECEIVEQ].notify()
+        self.queues[0].notify()
+        if self.has(_F_MULTIPORT):
+            self._controlq.notify()
+            self._tell(0, _DEVICE_READY, 1)
+            self._settle()
         try:
             self.interrupts(True)
         except OSError:
             pass  # no interrupt controller that we know: whoever waits has to poll
-        self.queues[_TRANSMITQ].listen(False)  # what was sent need not interrupt
+
+    def interrupts(self, on):
+        """As Device.interrupts(); what was sent need not interrupt."""
+        super().interrupts(on)
+        for index, queue in self.queues.items():
+            if index & 1:
+                queue.listen(False)
 
     def remove(self):
-        self.repl(False)
+        for port in self._known.values():
+            port.repl(False)
+
+    # -- ports -----------------------------------------------------------------------------
+
+    @property
+    def ports(self):
+        """The ports that are there, by number."""
+        self.poll_control()
+        if not self.has(_F_MULTIPORT):
+            return [self.port]
+        known = self._known
+        return [known[n] for n in sorted(known) if known[n].added and not known[n].removed]
+
+    def find_port(self, which):
+        """The port with that name or number. OSError: ENODEV."""
+        for port in self.ports:
+            if port.number == which or port.name == which != "":
+                return port
+        raise OSError(errno.ENODEV, "%s: no port %r" % (self.name, which))
+
+    def open_port(self, which):
+        """Open the port with that name or number on our side, so that the host sees it; returns it."""
+        return self.find_port(which).open()
+
+    # -- control messages -------------------------------------------------------------------
+
+    def _make_control(self):
+        self._controlq = queue = self.queue(_CONTROL_RECEIVEQ, _MESSAGES)
+        self._sendq = self.queue(_CONTROL_TRANSMITQ, _MESSAGES)
+        self._messages = [bytearray(_MESSAGE_ROOM) for _ in range(min(_MESSAGES, queue.size))]
+        for i in range(len(self._messages)):
+            queue.add((), (self._messages[i],), i)
+
+    def _settle(self):
+        # Wait until the device has told of its first port, then take what else is there.
+        self._controlq.poll(time.ticks_add(time.ticks_ms(), _FIRST_MS))
+        self.poll_control()
+
+    def _tell(self, number, event, value):
+        """Send a control message; waits only while the queue is full."""
+        queue = self._sendq
+        while queue.get() is not None:
+            pass
+        message = struct.pack("<IHH", number, event, value)
+        try:
+            queue.add((message,), (), event + 1)
+        except OSError:
+            queue.poll(time.ticks_add(time.ticks_ms(), 1000))
+            while queue.get() is not None:
+                pass
+            queue.add((message,), (), event + 1)
+        queue.notify()
+
+    def tell_open(self, port):
+        """Tell the device that a port was opened or closed here."""
+        if self.has(_F_MULTIPORT) and port.added:
+            self._tell(port.number, _PORT_OPEN, 1 if port.guest_open else 0)
+
+    def poll_control(self):
+        """Handle the control messages that have come in, without interrupts; how many."""
+        if not self.has(_F_MULTIPORT):
+            return 0
+        n = 0
+        found = self._controlq.get()
+        while found is not None:
+            i, used = found
+            message = bytes(memoryview(self._messages[i])[:used])
+            self._controlq.add((), (self._messages[i],), i)
+            self._controlq.notify()
+            if used < _MESSAGE:
+                self.fail("a control message of %d bytes" % used)
+            number, event, value = struct.unpack_from("<IHH", message)
+            self._handle(number, event, value, message[_MESSAGE:])
+            n += 1
+            found = self._controlq.get()
+        return n
+
+    def _handle(self, number, event, value, data):
+        port = self._known.get(number)
+        if event == _PORT_ADD:
+            self._add(number, port)
+        elif port is None or not port.added or port.removed:
+            return  # of a port that is gone, or was refused
+        elif event == _PORT_REMOVE:
+            port.removed = True
+            port.host_open = False
+            port.repl(False)
+            self._event(port, "removed")
+        elif event == _CONSOLE_PORT:
+            port.console = port.host_open = port.guest_open = True
+            self._tell(number, _PORT_OPEN, 1)
+            if not self.port.added:
+                self.port = port
+        elif event == _PORT_OPEN:
+            port.host_open = value != 0
+            self._event(port, "opened" if value else "closed")
+        elif event == _PORT_NAME:
+            port.name = data.split(b"\0")[0].decode()
+            self._event(port, "named")
+        elif event == _RESIZE and len(data) >= 4:
+            port.size = struct.unpack_from("<HH", data)
+            self._event(port, "resized")
+
+    def _add(self, number, port):
+        if number >= len(self._queues):
+            self._tell(number, _PORT_READY, 0)  # no queues for it
+            return
+        if port is None or port.removed:
+            port = self._port(number)
+        if number == 0:
+            self.port = port
+        port.added = True
+        self._tell(number, _PORT_READY, 1)
+        self._queues[number][0].notify()
+        self._event(port, "added")
+
+    def _event(self, port, what):
+        if self.on_port:
+            self.on_port(port, what)
+
+    # -- the rest -------------------------------------------------------------------------------
 
     def save(self):
-        on = self._on_repl
-        self.repl(False)
-        return on
+        state = [(n, port.on_repl, port.guest_open) for n, port in self._known.items() if not port.removed]
+        for port in self._known.values():
+            port.repl(False)
+        return state
 
     def restore(self, state):
-        self.repl(state)
+        there = [port.number for port in self.ports] if self.has(_F_MULTIPORT) else [0]
+        for number, on_repl, guest_open in state:
+            if number in there and guest_open:
+                self._known[number].open().repl(on_repl)
 
     @property
     def size(self):
-        """(columns, rows), or None where the device does not tell."""
+        """(columns, rows) of the first port, or None where the device does not tell."""
         if not self.has(_F_SIZE):
             return None
         return tuple(self._config(_COLS, 2, 2))
@@ -275,23 +247,26 @@ class Console(Device):
             self.transport.set_config(_EMERG_WR, 4, byte)
 
     def repl(self, on=True):
-        """Put the REPL on this console too, beside the UART, or take it off again."""
-        if on == self._on_repl:
-            return
-        self._on_repl = on
-        os.dupterm(self.port if on else None)
+        """Put the REPL on the first port too, beside the UART, or take it off again."""
+        self.port.repl(on)
 
     def on_interrupt(self):
         """Wakes whoever waits for input; while something runs, Ctrl-C stops it."""
-        if self._on_repl:
-            self.port.take_interrupt(_CTRL_C, riscv.keyboard_interrupt)
+        self.poll_control()
+        for port in self._known.values():
+            if port.on_repl:
+                port.take_interrupt(_CTRL_C, riscv.keyboard_interrupt)
 
     def about(self):
         size = self.size
-        text = "%dx%d" % size if size else ""
-        return text + " repl" if self._on_repl else text
+        words = ["%dx%d" % size] if size else []
+        if self.has(_F_MULTIPORT):
+            words.append("%d ports" % len(self.ports))
+        if any([port.on_repl for port in self._known.values()]):
+            words.append("repl")
+        return " ".join(words)
 
-    # The words of a stream, for port 0.
+    # The words of a stream, for the first port.
 
     def read(self, n=-1):
         """As port.read()."""

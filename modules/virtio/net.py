@@ -1,5 +1,6 @@
 """virtio-net (5.1): raw Ethernet frames in and out, with checksum and segmentation offload."""
 
+import os
 import time
 
 import micropython
@@ -48,8 +49,7 @@ class Net(Device):
 
     NAME = "net"
     IDS = (1,)
-    # CSUM to CTRL_GUEST_OFFLOADS, MTU, MAC, GUEST_TSO4 to HOST_UFO, MRG_RXBUF to CTRL_MAC_ADDR;
-    # GUEST_USO4 to HASH_REPORT, GUEST_HDRLEN, RSS, SPEED_DUPLEX
+    # CSUM to MTU, MAC, GUEST_TSO4 to CTRL_MAC_ADDR, GUEST_USO4 to HASH_REPORT, GUEST_HDRLEN, RSS, SPEED_DUPLEX
     FEATURES = 0xFFFFAF | 0x9BC00000 << 32
     FEATURE_NAMES = netfeatures.NAMES
     BUFFERS = 64  # of each direction in each pair of queues
@@ -69,7 +69,6 @@ class Net(Device):
         self.merging = has(_F_MRG_RXBUF)
         self.hashing = has(_F_HASH_REPORT)
         self.flags_known = 3 if has(_F_GUEST_CSUM) else 0  # NEEDS_CSUM, DATA_VALID
-        # Bytes before the frame in a receive buffer (5.1.9.3.1).
         self.header_size = 20 if self.hashing else 10 if self.transport.legacy and not self.merging else 12
         # A legacy device may want the header in a descriptor of its own (5.1.9.7).
         self.split = self.transport.legacy and not has(_ANY_LAYOUT)
@@ -83,8 +82,6 @@ class Net(Device):
     def _station_address(self):
         if self.has(_F_MAC):
             return self.config_bytes(_MAC, 6)
-        import os
-
         mac = bytearray(os.urandom(6))
         mac[0] = mac[0] & 0xFC | 2  # one station, locally administered
         return bytes(mac)
@@ -136,6 +133,12 @@ class Net(Device):
         self._only.queue.notify()
         if not self.has(_F_MAC) and self.has(_F_CTRL_MAC_ADDR):
             self.ctrl.set_mac(self.mac)
+
+    def save(self):
+        return self.ctrl.settings
+
+    def restore(self, state):
+        self.ctrl.replay(state)
 
     # -- receiving -------------------------------------------------------------------------
 
@@ -252,11 +255,9 @@ class Net(Device):
         if found is None:
             return None
         receiver = found[0]
-        flags = receiver.flags(found)
-        if flags & _NEEDS_CSUM:
-            raw = bytes(receiver.views[found[1]][6:10])
+        raw = bytes(receiver.views[found[1]][6:10]) if receiver.flags(found) & _NEEDS_CSUM else None
         view = receiver.view(found)
-        if flags & _NEEDS_CSUM:
+        if raw:
             netpacket.complete(view, raw[0] | raw[1] << 8, raw[2] | raw[3] << 8)
         self.received += 1
         return view
@@ -340,7 +341,7 @@ class Net(Device):
 
     def isconnected(self):
         """Whether the link is up; always, on a device that does not tell (5.1.4.2)."""
-        return not self.has(_F_STATUS) or bool(self.config_u16(_STATUS) & _LINK_UP)
+        return not self.has(_F_STATUS) or self.config_u16(_STATUS) & _LINK_UP != 0
 
     @property
     def speed(self):

@@ -53,6 +53,7 @@ class Control:
         """queue: the control queue, None without CTRL_VQ."""
         self._net = net
         self._queue = queue
+        self.settings = {}  # what was set -> (function's name, arguments), for replay()
 
     # -- commands ------------------------------------------------------------------------
 
@@ -77,6 +78,15 @@ class Control:
             why = {_ACK_ERR: "refused", _NO_ACK: "not answered"}.get(ack[0], "answer %d" % ack[0])
             raise OSError(errno.EIO, "%s: %s: %s" % (self._net.name, what, why))
 
+    def replay(self, settings):
+        """Set again what was set on a card that has been reset since."""
+        for key in sorted(settings):  # pairs come before rss, which names them
+            name, args, modes = settings[key]
+            getattr(self, name)(*args, **modes)
+
+    def _keep(self, key, name, *args, **modes):
+        self.settings[key] = (name, args, modes)
+
     # -- which frames come in ----------------------------------------------------------------
 
     def rx_mode(self, **modes):
@@ -88,6 +98,7 @@ class Control:
         for name in modes:
             on = b"\1" if modes[name] else b"\0"
             self._command("%s %d" % (name, on[0]), _RX, _RX_MODES.index(name), on)
+            self._keep(name, "rx_mode", **{name: modes[name]})
 
     def set_mac(self, mac):
         """Give the card another station address. Legacy without CTRL_MAC_ADDR: by its configuration."""
@@ -101,12 +112,14 @@ class Control:
             self._need(_F_CTRL_MAC_ADDR, "set_mac")
             self._command("set_mac", _MAC, 1, mac)
         net.mac = mac
+        self._keep("mac", "set_mac", mac)
 
     def mac_table(self, unicast=(), multicast=()):
         """Receive frames to these addresses too (and no others, once promisc is off)."""
         self._need(_F_CTRL_RX, "mac_table")
         tables = [struct.pack("<I", len(t)) + b"".join([_address(m) for m in t]) for t in (unicast, multicast)]
         self._command("mac_table", _MAC, 0, *tables)
+        self._keep("table", "mac_table", unicast, multicast)
 
     def vlan_add(self, number):
         """Receive frames of this VLAN; with the first one, tagged frames of others are filtered out."""
@@ -121,6 +134,7 @@ class Control:
             raise ValueError("VLAN %d: 0 to 4095 exist" % number)
         self._need(_F_CTRL_VLAN, what)
         self._command("%s %d" % (what, number), _VLAN, command, struct.pack("<H", number))
+        self._keep("vlan%04d" % number, what, number)
 
     # -- announcement -------------------------------------------------------------------------
 
@@ -143,6 +157,7 @@ class Control:
         net.before_pairs(count)
         self._command("pairs %d" % count, _MQ, 0, struct.pack("<H", count))
         net.use_pairs(count)
+        self._keep("pairs", "pairs", count)
 
     # -- offloads of what comes in -----------------------------------------------------------------
 
@@ -158,6 +173,7 @@ class Control:
             bits |= 1 << bit
         self._need(_F_CTRL_GUEST_OFFLOADS, "offloads")
         self._command("offloads", _GUEST_OFFLOADS, 0, struct.pack("<Q", bits))
+        self._keep("offloads", "offloads", *names)
 
     # -- hashes --------------------------------------------------------------------------------------
 
@@ -202,12 +218,14 @@ class Control:
         data = struct.pack("<IHH", self._hash_bits(types), n - 1, unclassified)
         data += b"".join([struct.pack("<H", i) for i in table]) + struct.pack("<H", pairs)
         self._command("rss", _MQ, 1, data + self._key(key))
+        self._keep("rss", "rss", types, table, unclassified, key)
 
     def hash_report(self, types, key=None):
         """Have these hashes reported with each frame (Packet.hash)."""
         self._need(_F_HASH_REPORT, "hash_report")
         data = struct.pack("<I4H", self._hash_bits(types), 0, 0, 0, 0)
         self._command("hash_report", _MQ, 2, data + self._key(key))
+        self._keep("hash", "hash_report", types, key)
 
 
 def _address(mac):

@@ -54,16 +54,16 @@ NAMES = {
 }
 
 
-def settle(features, packed_events):
+def settle(chosen, packed_events):
     """Drop what makes no sense without a feature that is not there, and what QEMU gets wrong.
 
     QEMU 7.2 loses a notification with EVENT_IDX in a packed ring: when a backend that was busy
     takes frames again, the event index stays behind what the device has taken since.
     """
-    if features & _PACKED and not packed_events:
-        features &= ~_EVENT_IDX
+    if chosen & _PACKED and not packed_events:
+        chosen &= ~_EVENT_IDX
     for bits, needed in _NEEDS:
-        if not any([features >> bit & 1 for bit in needed]):
+        if not any([chosen >> bit & 1 for bit in needed]):
             for bit in bits:
-                features &= ~(1 << bit)
-    return features
+                chosen &= ~(1 << bit)
+    return chosen

@@ -798,3 +798,23 @@ def test_packed_rings_go_without_event_idx(attach, legacy):
         model.deliver(frame(n))
         assert device.recv() == frame(n)
     assert model.frames == [frame(n) for n in range(300)]
+
+
+def test_recovery_sets_again_what_was_set(attach):
+    device, model = control(attach, pairs=3)
+    device.ctrl.rx_mode(promisc=False, allmulti=True)
+    device.ctrl.vlan_add(5)
+    device.ctrl.vlan_add(6)
+    device.ctrl.vlan_remove(5)
+    device.ctrl.mac_table([frame(0)[:6]])
+    device.config(mac=b"\2\0\0\0\0\1")
+    device.ctrl.pairs(2)
+    device.ctrl.offloads("csum")
+    last = {command[:2] + ((command[2],) if command[0] in (0, 2) else ()): command for command in model.commands}
+    del last[(2, 0, b"\5\0")]
+    del model.commands[:]
+    model.need_reset()
+    device.recover()
+    assert sorted(model.commands) == sorted(last.values())
+    device.send(frame(1), queue=1)
+    assert device.mac == b"\2\0\0\0\0\1"
