@@ -34,6 +34,13 @@ def _open(which=0):
     return found.open()
 
 
+def _generic(which=0):
+    from .generic import take
+
+    _keep_words()
+    return take(which)
+
+
 def _explain(which=None):
     found = _devices() if which is None else [_discover.find(which)]
     for device in found:
@@ -41,8 +48,9 @@ def _explain(which=None):
 
 
 def _keep_words():
-    # When it is first imported, device.py takes the place of the word device().
+    # When they are first imported, modules take the places of the words of the same name.
     globals()["device"] = _device
+    globals()["generic"] = _generic_word
 
 
 def _command(name):
@@ -66,6 +74,7 @@ def _help():
 
 devices = _Word(_devices, "devices()            list of every virtio device found, open or not")
 open = _Word(_open, "open(which)          open a device by name ('blk0') or number; returns it")
+generic = _generic_word = _Word(_generic, "generic(which)       a device by hand: features, queues, configuration")
 register = _Word(_discover.register, "register(cls)        let a driver class serve its IDS from now on")
 unregister = _Word(_discover.unregister, "unregister(cls)      take a driver class out again")
 rescan = _Word(_rescan, "rescan()             look again for devices that came or went")
@@ -85,6 +94,7 @@ help = _Word(_help, "help()               this list")
 _SHOWN = (
     "devices",
     "open",
+    "generic",
     "register",
     "unregister",
     "rescan",

@@ -71,7 +71,7 @@ MODERN = const(
     (1 << 28) | (1 << 29) | (1 << 32) | (1 << 33) | (1 << 34) | (1 << 35) | (1 << 36) | (1 << 38) | (1 << 40)
 )
 
-_FEATURES = {
+FEATURES = {
     24: "NOTIFY_ON_EMPTY",
     27: "ANY_LAYOUT",
     28: "INDIRECT_DESC",
@@ -124,7 +124,7 @@ def feature_names(bits, names=None):
     bit = 0
     while bits >> bit:
         if bits >> bit & 1:
-            name = (names or {}).get(bit) or _FEATURES.get(bit)
+            name = (names or {}).get(bit) or FEATURES.get(bit)
             if name:
                 words.append(name)
             else:
