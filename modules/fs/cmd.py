@@ -139,7 +139,10 @@ def size(*args):
 
 def fstype(*args):
     """What file system there is: fstype('virtio 0:1')."""
-    found = fs.probe(device(_words(args)[0]))
+    where = _words(args)[0]
+    if isinstance(where, str) and where.startswith("9p"):
+        return _volume(where).type
+    found = fs.probe(device(where))
     if found is None:
         raise OSError(errno.ENODEV, "%s: no file system that is known here" % (args[0],))
     return found

@@ -136,6 +136,7 @@ def test_words_of_u_boot_for_a_folder(mounted, folder):
     out = mounted.exec(
         "import fs.cmd as c\nb = bytearray(10)\nc.ls('9p', '0', '/')\nc.load('9p host', b, '/f.bin')\nprint(b)"
     )
+    assert mounted.exec("print(c.fstype('9p 0'))\nc.fsinfo('9p 0')").startswith('9p\nFilesystem: 9p "host"')
     assert "        10 f.bin" in out and "<DIR>" in out and "10 bytes read" in out and "bytearray(b'0123456789')" in out
 
 
