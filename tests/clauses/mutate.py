@@ -1,6 +1,7 @@
 """Break a rule in a copy of the modules, run the test that should notice: make mutations."""
 
 import contextlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -66,9 +67,26 @@ class _Watch:
         self.failures.append((node, excinfo.type.__name__, crash, text))
 
 
+def _preload():
+    """Import what every pytest would import again: its plugins, and hypothesis above all."""
+    for entry in importlib.metadata.entry_points(group="pytest11"):
+        entry.load()
+    import hypothesis.strategies  # noqa: F401
+
+
+def _forget_modules():
+    """Import the modules and what the tests have of them afresh: a test of this runner has them already."""
+    for name, module in list(sys.modules.items()):
+        path = str(getattr(module, "__file__", None) or "")
+        if path.startswith((str(MODULES), str(ROOT / "tests" / "host"))):
+            del sys.modules[name]
+    sys.path[:] = [path for path in sys.path if path != str(MODULES)]
+
+
 def _child(modules, nodes, folder):
     """Run pytest on nodes with the modules of that folder; the process ends with it."""
     os.setpgid(0, 0)
+    _forget_modules()
     os.environ["MODULES_DIR"] = str(modules)
     sys.dont_write_bytecode = True  # a changed file may be as old and as long as the one before
     watch = _Watch()
@@ -121,6 +139,7 @@ class _Run:
 
 def baseline(nodes):
     """The Outcome of all tests with the modules as they are."""
+    _preload()
     run = _Run(sorted(nodes), modules=MODULES, seconds=600)
     try:
         while (outcome := run.ended()) is None:

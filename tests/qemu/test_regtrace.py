@@ -16,7 +16,7 @@ MODERN = {"input": 18, "gpu": 16}
 TRANSPORTS = {
     "mmio": "device",
     "mmio-legacy": "device",
-    "pci": "pci,disable-legacy=on",
+    "pci": "pci,disable-legacy=on,packed=on",
     "pci-legacy": "pci,disable-modern=on",
     "pci-msix": "pci",
 }
