@@ -18,7 +18,8 @@ from clauselist import ROOT
 from mutations_list import MODULES
 
 # A module that does not even run would be noticed by any test, so that proves nothing.
-_CRASHES = (SyntaxError, ImportError, NameError, AttributeError, TypeError)
+_CRASHES = (SyntaxError, ImportError)
+_CRASHES_INSIDE = (NameError, AttributeError, TypeError)  # raised by the module, not by what the test does with it
 _SECONDS = 60  # that one mutation may take
 
 
@@ -63,7 +64,9 @@ class _Watch:
 
     def _keep(self, node, excinfo, crash=False):
         text = str(excinfo.value).split("\n")[0]
+        inside = str(excinfo.traceback[-1].path).startswith(os.environ["MODULES_DIR"])
         crash = crash or isinstance(excinfo.value, _CRASHES) or text.startswith("Timeout")
+        crash = crash or inside and isinstance(excinfo.value, _CRASHES_INSIDE)
         self.failures.append((node, excinfo.type.__name__, crash, text))
 
 
