@@ -406,8 +406,9 @@ bool irq_quiesce_remove(uint64_t addr) {
     return false;
 }
 
-// Writes 0 and reads back until the device agrees (virtio 2.4).
+// Writes 0 and reads back until the device agrees (virtio 2.4). Ones come from where nothing is any more.
 static bool quiesce_one(const quiesce_t *q) {
+    uint32_t gone = 0xffffffff >> (32 - 8 * q->width);
     for (uint32_t n = 0; n < QUIESCE_READS; ++n) {
         uint32_t v;
         if (q->width == 1) {
@@ -426,7 +427,7 @@ static bool quiesce_one(const quiesce_t *q) {
             }
             v = mmio_read32(q->addr);
         }
-        if (v == 0) {
+        if (v == 0 || v == gone) {
             return true;
         }
     }

@@ -122,6 +122,18 @@ def test_requests_in_flight_end_with_an_error_when_the_power_goes(guest):
     assert names(guest) == []
 
 
+def test_a_soft_reset_does_not_wait_for_what_is_gone(guest):
+    guest.qmp("device_add", driver="virtio-rng-pci", id="one", bus="p1")
+    guest.exec("virtio.rescan()\nd = virtio.open('rng0')\nfrom pci import hotplug")
+    unplug(guest, "one")
+    guest.exec("hotplug.power(d.transport.function.bridge, False)")
+    before = len(guest.console_text())
+    guest.soft_reset()
+    deleted(guest, "one")
+    assert "did not stop" not in guest.console_text()[before:]
+    assert guest.eval("__import__('virtio').devices()") == []
+
+
 def test_the_same_slot_serves_one_device_after_the_other(guest):
     guest.exec("w = virtio.watch(lambda new, lost: seen.append(len(new)))")
     for i in range(4):
