@@ -24,18 +24,19 @@
 #define IDC_CLAIMI_SHIFT 16
 
 #define PRIORITY 1 // the highest; all alike
+#define SOURCES_MAX 1023
 
 static uint64_t base, idc_base;
 static uint32_t sources, target; // target: of source 0, with messages the source is added
 static bool messages;
-static uint32_t high[32]; // sources that interrupt while their level is high
+static uint32_t high[(SOURCES_MAX + 1) / 32]; // sources that interrupt while their level is high
 
 void aplic_init(uint64_t address, uint32_t num_sources, int idc, uint64_t msi_addr) {
     if (address == 0 || (idc < 0 && msi_addr == 0)) {
         return;
     }
     base = address;
-    sources = num_sources;
+    sources = num_sources <= SOURCES_MAX ? num_sources : SOURCES_MAX;
     messages = msi_addr != 0;
     mmio_write32(base + DOMAINCFG, 0);
     for (uint32_t i = 0; i <= sources / 32; ++i) {
@@ -80,8 +81,11 @@ bool aplic_setup(uint32_t source, uint32_t trigger) {
     static const uint8_t modes[] = { [1] = 4, [2] = 5, [4] = 6, [8] = 7 };
     uint32_t mode = trigger < sizeof(modes) ? modes[trigger] : 0;
     uint64_t sourcecfg = base + SOURCECFG + 4 * (uint64_t)(source - 1);
+    if (source == 0 || source > sources) {
+        return false;
+    }
     mmio_write32(sourcecfg, mode);
-    if (source >= 32 * sizeof(high) / sizeof(high[0]) || mode == 0 || mmio_read32(sourcecfg) != mode) {
+    if (mode == 0 || mmio_read32(sourcecfg) != mode) {
         return false;
     }
     high[source / 32] &= ~(1u << (source % 32));
@@ -99,6 +103,10 @@ void aplic_set_enable(uint32_t source, bool on) {
     mmio_write32(base + (on ? SETIENUM : CLRIENUM), source);
 }
 
+bool aplic_is_level(uint32_t source) {
+    return high[source / 32] >> (source % 32) & 1;
+}
+
 static bool is_up(uint32_t source) {
     return mmio_read32(base + IN_CLRIP + 4 * (source / 32)) >> (source % 32) & 1;
 }
@@ -107,7 +115,7 @@ uint32_t aplic_claim(void) {
     for (;;) {
         uint32_t source = mmio_read32(idc_base + IDC_CLAIMI) >> IDC_CLAIMI_SHIFT;
         // in QEMU 7.2 a source is pending still when its level is down again
-        if (!(high[source / 32] >> (source % 32) & 1) || is_up(source)) {
+        if (!aplic_is_level(source) || is_up(source)) {
             return source;
         }
     }

@@ -25,6 +25,9 @@ void aplic_set_enable(uint32_t source, bool on);
 // unless its level stays up.
 uint32_t aplic_claim(void);
 
+// Does it interrupt as long as it is high?
+bool aplic_is_level(uint32_t source);
+
 // With messages: send another one if the source's level is still up.
 void aplic_look_again(uint32_t source);
 

@@ -18,6 +18,7 @@
 
 // csr.h turns a name into text as it is written: this expands the number first.
 #define WRITE(csr, v) csr_write(csr, v)
+#define READ(csr) csr_read(csr)
 #define SET(csr, v) csr_set(csr, v)
 #define CLEAR(csr, v) csr_clear(csr, v)
 #define TEXT(x) TEXT_(x)
@@ -79,6 +80,10 @@ void imsic_set_enable(uint32_t id, bool on) {
 void imsic_clear(uint32_t id) {
     select(EIP + 2 * (id / 64));
     CLEAR(MIREG, 1ull << (id % 64));
+}
+
+bool imsic_pending(void) {
+    return READ(MTOPEI) != 0;
 }
 
 uint32_t imsic_claim(void) {

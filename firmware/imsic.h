@@ -13,6 +13,7 @@ uint32_t imsic_num_ids(void);
 void imsic_off(void);
 void imsic_set_enable(uint32_t id, bool on);
 void imsic_clear(uint32_t id); // forgets that a message has come
+bool imsic_pending(void); // an enabled message is
 uint32_t imsic_claim(void); // 0: nothing pending
 
 #endif

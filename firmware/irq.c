@@ -111,11 +111,14 @@ static void unmask(uint32_t n) {
         plic_complete(n);
     } else if (controller == APLIC) {
         aplic_set_enable(n, true);
-    } else {
+    } else if (n > num_sources()) {
         imsic_set_enable(n, true);
-        if (n <= num_sources()) {
-            aplic_look_again(n);
+    } else {
+        if (aplic_is_level(n)) {
+            imsic_clear(n); // QEMU sends one whenever a device says that its level is up
         }
+        imsic_set_enable(n, true);
+        aplic_look_again(n);
     }
 }
 
@@ -284,6 +287,14 @@ void irq_external(void) {
     }
 }
 
+// QEMU's IMSIC takes no lock when a hart changes its file: a message that comes meanwhile may be
+// pending there without interrupting. Interrupts are off.
+static void settle(void) {
+    if (controller == IMSIC && imsic_pending()) {
+        irq_external();
+    }
+}
+
 bool irq_take_event(void) {
     bool e = event;
     event = false;
@@ -308,6 +319,7 @@ bool irq_set_handler(uint32_t n, mp_obj_t callback, uint32_t trigger) {
             MP_STATE_PORT(irq_handlers)[n] = MP_OBJ_NULL;
             ok = false;
         }
+        settle();
     }
     csr_irq_restore(state);
     return ok;
@@ -346,6 +358,7 @@ bool irq_complete(uint32_t n, bool worked) {
         } else {
             let_go(n);
         }
+        settle();
     }
     csr_irq_restore(state);
     return !p->silenced;
@@ -357,6 +370,7 @@ void irq_timer(void) {
             let_go(64 * i + __builtin_ctzll(pausing[i]));
         }
     }
+    settle();
 }
 
 void irq_state(uint32_t n, uint32_t *interrupts, uint32_t *silenced) {

@@ -64,6 +64,7 @@ class Blk(Device):
         return features if features >> 34 & 1 else features & ~(1 << 35)
 
     def probe(self):
+        self._writeback = None  # what was asked for
         self.vq = vq = self.queue(0, _SIZE)
         if vq.size < 3:
             raise DeviceError("%s: a queue of %d cannot hold a request" % (self.name, vq.size))
@@ -196,6 +197,14 @@ class Blk(Device):
         if not self.has(11):
             raise OSError(errno.EOPNOTSUPP, "%s: CONFIG_WCE is not offered" % self.name)
         self.transport.set_config(32, 1, 1 if on else 0)
+        self._writeback = on
+
+    def save(self):
+        return self._writeback
+
+    def restore(self, state):
+        if state is not None:
+            self.writeback = state
 
     def topology(self):
         """{'physical': bytes, 'offset': .., 'min_io': .., 'opt_io': ..}, None when not offered."""

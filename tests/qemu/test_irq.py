@@ -41,7 +41,6 @@ def alarm(in_ms):
     t = (machine.mem32[REGS + 4] << 32 | low) + in_ms * 1000000
     machine.mem32[REGS + 0xc] = t >> 32
     machine.mem32[REGS + 0x8] = t & 0xffffffff
-    machine.mem32[REGS + 0x10] = 1
 def clear():
     machine.mem32[REGS + 0x1c] = 1
 def on_alarm(source):
@@ -54,6 +53,7 @@ def wait(done, ms=5000):
         riscv.wfi(10)
     return done()
 clear()
+machine.mem32[REGS + 0x10] = 1  # once: a write to it repeats an interrupt that is due
 """
 
 
@@ -263,6 +263,25 @@ def test_storm_is_silenced_and_the_prompt_answers(guest, aia):
     assert f"  {said}: " in out
     guest.exec("clear()\nirq.disconnect(SOURCE, storm)\nhits.clear()\nirq.connect(SOURCE, on_alarm)\nalarm(1)")
     assert guest.eval("bool(wait(lambda: hits))") is True
+
+
+def test_driver_that_never_acknowledges_is_silenced_and_polling_goes_on(guest, aia):
+    """It leaves InterruptStatus set, so that the line stays up: QEMU's PLIC alone does not look at it again."""
+    guest.exec(
+        RTC + ASYNC.replace("rng1", "rng0") + "never = lambda source: None\nq.enable_cb()\n"
+        "irq.connect(d.transport.source, never)\nbuf = bytearray(8)\nhead = q.add((), (buf,))\nq.notify()"
+    )
+    if aia != "none":
+        out = guest.exec("wait(lambda: irq.silenced(d.transport.source), 30000)\nd.dump()", timeout=60)
+        assert f"interrupt {CONTROLLERS[aia]} 7, silenced after 4096" in out
+    guest.begin("print('go')\nwhile True: pass")
+    guest.expect_text("go\r\n")
+    guest.ctrl_c()
+    assert "KeyboardInterrupt" in guest.end()[1]
+    assert guest.eval("(q.wait(head), d.transport.isr(), len(d.read(100)))") == (8, 1, 100)
+    guest.exec("asyncio.run(main(2, 3))")
+    guest.exec("irq.disconnect(d.transport.source, never)\nd.recover()\nq = d.queues[0]\nasyncio.run(main(2, 3))")
+    assert guest.eval("(irq.silenced(d.transport.source), q.in_flight)") == (False, 0)
 
 
 def test_ctrl_c_and_the_main_program_get_through_a_storm_that_is_work(guest):
