@@ -326,6 +326,17 @@ static uint64_t imsic_page(const fdt_early_controller_t *c, uint64_t row) {
     return 0;
 }
 
+bool fdt_early_serves(uint32_t phandle) {
+    const fdt_early_controller_t *c = fdt_early.wired;
+    // devices name the supervisor's domain of an APLIC, below ours
+    for (size_t i = 0; c != NULL && i + 4 <= c->children_len; i += 4) {
+        if (be32(c->children + i) == phandle) {
+            return true;
+        }
+    }
+    return c != NULL && phandle == c->phandle;
+}
+
 static void select_plic(fdt_early_t *f, uint32_t intc) {
     int seen;
     f->plic_context = -1;
@@ -334,20 +345,10 @@ static void select_plic(fdt_early_t *f, uint32_t intc) {
         f->plic = c->addr;
         f->plic_sources = c->sources;
         f->plic_context = find_row(c, intc, FDT_IRQ_M_EXT, &seen);
-        if (f->plic_context >= 0 && f->uart_parent != 0 && f->uart_parent != c->phandle) {
-            f->uart_irq = 0;
+        if (f->plic_context >= 0) {
+            f->wired = c;
         }
     }
-}
-
-// Does what is wired to the domain `phandle` reach this one? Devices name the supervisor's, below ours.
-static bool aplic_covers(const fdt_early_controller_t *c, uint32_t phandle) {
-    for (size_t i = 0; i + 4 <= c->children_len; i += 4) {
-        if (be32(c->children + i) == phandle) {
-            return true;
-        }
-    }
-    return phandle == c->phandle;
 }
 
 static void select_aplic(fdt_early_t *f, uint32_t intc) {
@@ -368,9 +369,7 @@ static void select_aplic(fdt_early_t *f, uint32_t intc) {
         if (f->aplic_idc >= 0 || (imsic != 0 && c->msi_parent == imsic)) {
             f->aplic = c->addr;
             f->aplic_sources = c->sources;
-            if (f->uart_parent != 0 && !aplic_covers(c, f->uart_parent)) {
-                f->uart_irq = 0;
-            }
+            f->wired = c;
         }
     }
 }
@@ -388,6 +387,9 @@ void fdt_early_select(uint64_t hart_id) {
     }
     select_plic(f, intc);
     select_aplic(f, intc);
+    if (f->uart_parent != 0 && f->wired != NULL && !fdt_early_serves(f->uart_parent)) {
+        f->uart_irq = 0;
+    }
     for (size_t i = 0; i < f->num_timers; ++i) {
         if (find_row(&f->timers[i], intc, FDT_IRQ_M_TIMER, &seen) >= 0) {
             f->mtimecmp = f->timers[i].addr + 8 * seen; // one register per hart, in the order of the rows

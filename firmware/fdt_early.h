@@ -76,6 +76,7 @@ typedef struct _fdt_early_t {
     fdt_early_controller_t plics[FDT_EARLY_CONTROLLERS];
     fdt_early_controller_t aplics[FDT_EARLY_CONTROLLERS * 2]; // machine and supervisor level
     fdt_early_controller_t imsics[FDT_EARLY_CONTROLLERS * 2];
+    const fdt_early_controller_t *wired; // PLIC or APLIC of the selected hart
     fdt_early_controller_t timers[FDT_EARLY_CONTROLLERS];
 } fdt_early_t;
 
@@ -86,5 +87,8 @@ bool fdt_early_init(const void *blob);
 
 // Finds the interrupt controllers, the timer and the extensions of a hart.
 void fdt_early_select(uint64_t hart_id);
+
+// Do sources of the controller with that phandle interrupt the selected hart?
+bool fdt_early_serves(uint32_t phandle);
 
 #endif

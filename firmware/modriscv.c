@@ -249,6 +249,12 @@ static mp_obj_t riscv_irq_controller(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(riscv_irq_controller_obj, riscv_irq_controller);
 
+// irq_serves(phandle): does what is wired to that controller of the device tree interrupt this hart?
+static mp_obj_t riscv_irq_serves(mp_obj_t phandle) {
+    return mp_obj_new_bool(fdt_early_serves(get_u64(phandle)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(riscv_irq_serves_obj, riscv_irq_serves);
+
 // irq_state(number) -> (interrupts since it was connected, 0 or after how many useless ones it was silenced)
 static mp_obj_t riscv_irq_state(mp_obj_t number) {
     uint32_t interrupts, silenced;
@@ -326,6 +332,7 @@ static const mp_rom_map_elem_t riscv_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_irq), MP_ROM_PTR(&riscv_irq_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq_complete), MP_ROM_PTR(&riscv_irq_complete_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq_controller), MP_ROM_PTR(&riscv_irq_controller_obj) },
+    { MP_ROM_QSTR(MP_QSTR_irq_serves), MP_ROM_PTR(&riscv_irq_serves_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq_state), MP_ROM_PTR(&riscv_irq_state_obj) },
     { MP_ROM_QSTR(MP_QSTR_msi_alloc), MP_ROM_PTR(&riscv_msi_alloc_obj) },
     { MP_ROM_QSTR(MP_QSTR_msi_free), MP_ROM_PTR(&riscv_msi_free_obj) },

@@ -39,6 +39,14 @@ class _Line:
             raise error
 
 
+def route(found):
+    """(source, trigger) of a (controller Node, cells) pair of the device tree; (0, 0): not to this hart."""
+    controller, cells = found
+    if not riscv.irq_serves(controller.u32("phandle")):
+        return 0, 0
+    return cells[0], cells[1] if len(cells) > 1 else 4
+
+
 def connect(source, callback, trigger=4):
     """Let callback(source) run when the source interrupts, beside those that are connected already.
 

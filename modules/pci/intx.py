@@ -2,6 +2,8 @@
 
 import errno
 
+import irq
+
 
 def source(function):
     """(interrupt number, controller Node) of a function's pin. OSError(ENODEV): there is no way."""
@@ -22,6 +24,8 @@ def _lookup(node, function, pin):
     mask = node.cells("interrupt-map-mask") if "interrupt-map-mask" in node else (0xFFFFFFFF,) * 4
     for child, controller, cells in _entries(node):
         if all([(a ^ b) & m == 0 for a, b, m in zip(child, wanted, mask)]):
+            if not irq.route((controller, cells))[0]:
+                raise OSError(errno.ENODEV, "PCI %s interrupts other harts" % function.name)
             return cells[0], controller
     raise OSError(errno.ENODEV, "PCI %s: INT%s# is not in the interrupt-map" % (function.name, "ABCD"[pin - 1]))
 

@@ -359,7 +359,8 @@ class Device:
     def interrupts(self, on):
         """Let the device interrupt (on_interrupt, config_changed), or stop it.
 
-        OSError(ENODEV): no interrupt reaches us from there; polling works without.
+        OSError(ENODEV): no interrupt reaches us from there; polling works without. Interrupts that
+        were silenced as a storm may come again.
         """
         if on:
             self._connect()
@@ -377,6 +378,9 @@ class Device:
                 self.on_interrupt()
 
     def _connect(self):
+        if self._connected and self.transport.silenced():
+            self.transport.disconnect()
+            self._connected = False
         if not self._connected:
             self.transport.connect(self._irq_bound)
             self._connected = True

@@ -175,8 +175,10 @@ def _name():
 
 def _source_of(node):
     def source():
+        import irq
+
         found = node.interrupts()
-        return (found[0][1] + (4,))[:2] if found else 0
+        return irq.route(found[0]) if found else 0
 
     return source
 

@@ -19,7 +19,7 @@ class Controller:
         return name in ("#address-cells", "#interrupt-cells")
 
     def u32(self, name):
-        return {"#address-cells": 0, "#interrupt-cells": 1}[name]
+        return {"#address-cells": 0, "#interrupt-cells": 1, "phandle": 3}[name]
 
 
 class HostNode:

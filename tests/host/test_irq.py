@@ -215,3 +215,41 @@ def test_handler_that_raises_leaves_nothing_asserted():
     with pytest.raises(ZeroDivisionError):
         riscv.interrupt(9)
     assert device.isr == 0 and riscv.completed == [9]
+
+
+@pytest.mark.clauses("SPLIT-UNOTIF-05")
+def test_device_that_interrupts_without_end_is_silenced_and_polled(capsys):
+    device = Thing()
+    FakeMMIO(device, BASE)
+    driver = Driver(mmio.find(BASE, source=9), "thing0").open()
+    driver.interrupts(True)
+    for _ in range(5000):
+        device.interrupt(1)
+        riscv.interrupt(9)
+    assert irq.silenced(9) and len(riscv.completed) == 4096 + 1  # the first time, nothing is known yet
+    driver.vq.add([b"x"], [], "token")
+    driver.vq.notify()
+    riscv.interrupt(9)
+    assert driver.seen == [] and driver.vq.get() == ("token", 0)
+    capsys.readouterr()
+    driver.dump()
+    assert "PLIC 9, silenced after 4096 interrupts at once that were no work" in capsys.readouterr().out
+    driver.interrupts(True)
+    driver.vq.add([b"x"], [], "again")
+    driver.vq.notify()
+    riscv.interrupt(9)
+    assert driver.seen == ["again"] and not irq.silenced(9)
+
+
+def test_device_that_works_between_its_interrupts_is_no_storm():
+    device = Thing()
+    FakeMMIO(device, BASE)
+    driver = Driver(mmio.find(BASE, source=9), "thing0").open()
+    driver.interrupts(True)
+    for n in range(5000):
+        driver.vq.add([b"x"], [], n)
+        driver.vq.notify()
+        if n & 1:
+            driver.vq.get()  # polled before the interrupt is handled: work all the same
+        riscv.interrupt(9)
+    assert not irq.silenced(9) and driver.vq.in_flight == 0

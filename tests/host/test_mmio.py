@@ -26,12 +26,17 @@ class Node:
 
     def __init__(self, base, source=7, enabled=True):
         self.base, self.source, self.enabled = base, source, enabled
+        self.controller = 3
 
     def reg(self, i):
         return self.base, 0x200
 
     def interrupts(self):
-        return [(None, (self.source,))]
+        return [(self, (self.source,))]
+
+    def u32(self, name):
+        assert name == "phandle"
+        return self.controller
 
 
 class Tree:
@@ -283,6 +288,17 @@ def test_devices_come_in_the_order_of_qemus_options():
     assert discover.find("blk1").open().capacity_sectors == 16
     assert discover.find(0) is discover.find("blk0")
     assert discover.find("blk1").transport.source == 7
+
+
+def test_interrupt_of_another_harts_controller_is_no_route():
+    nodes, _ = tree(FakeBlk())
+    for node in nodes.nodes:
+        node.controller = riscv.FOREIGN
+    discover.scan(nodes)
+    disk = discover.find("blk0").open()
+    with pytest.raises(OSError, match="no interrupt route"):
+        disk.interrupts(True)
+    assert disk.transport.interrupt_text() == "none"
 
 
 class Rng(FakeDevice):

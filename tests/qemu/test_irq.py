@@ -410,6 +410,25 @@ def test_soft_reset_with_a_callback_that_has_not_completed(guest):
     assert guest.eval("bool(wait(lambda: hits))") is True
 
 
+def test_device_that_interrupts_other_harts_says_so(new_guest, aia):
+    """Of two controllers, one for each half of the harts, devices are wired to one.
+
+    QEMU 7.2's second PLIC raises the supervisor's line of its harts for machine mode, too.
+    """
+    words = "-object memory-backend-ram,size=128M,id=a -object memory-backend-ram,size=128M,id=b"
+    words += f" -numa node,memdev=a -numa node,memdev=b -machine aia={aia} -device virtio-rng-device"
+    guest = new_guest(smp=4, extra=words.split())
+    guest.wait_prompt()
+    guest.exec(RTC + "import virtio\nd = virtio.open('rng0')\nd.on_interrupt = lambda: hits.append(d.queues[0].get())")
+    out = guest.exec("try:\n    d.interrupts(True)\nexcept OSError as e:\n    print(e)")
+    guest.exec("d.queues[0].add((), (bytearray(8),), 'token')\nd.queues[0].notify()")
+    if out:
+        assert "no interrupt route" in out and guest.eval("d.transport.interrupt_text()") == "none"
+    if out or aia != "none":
+        assert guest.eval(f"bool(wait(lambda: hits, {10 if out else 5000}))") is not bool(out)
+    assert guest.eval("len(d.read(10))") == 10
+
+
 def test_linux_takes_the_controller_over(new_guest, aia):
     """QEMU 7.2 repeats interrupts of lines that are down with messages: its own -kernel ends where we do."""
     marker = r"ttyS0\] enabled" if aia == "aplic-imsic" else "initramfs: user space is up"

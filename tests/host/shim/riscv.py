@@ -14,6 +14,7 @@ message_address = [lambda number: 0x2400_0000]  # an IMSIC's; tests/qtest has it
 storms = {}  # source -> useless interrupts in a row
 silenced = set()
 STORM_MAX = 4096
+FOREIGN = 99  # phandle of a controller that serves other harts
 completed = []  # sources passed to irq_complete
 blob = b""  # what fdt() answers
 BANK = (0xA000_0000, 0xA400_0000)  # free RAM, with nothing in it
@@ -68,6 +69,10 @@ def quiesce_remove(where):
 
 def irq_controller():
     return "PLIC"
+
+
+def irq_serves(phandle):
+    return phandle != FOREIGN
 
 
 def irq(source, callback, trigger=4):
