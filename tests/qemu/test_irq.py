@@ -174,6 +174,19 @@ def test_async_iteration_and_a_wait_that_ends_with_the_device(guest):
     assert guest.eval("hits") == [(i, 8) for i in range(5)]
 
 
+def test_ctrl_c_and_a_new_loop_leave_no_task_waiting_for_ever(guest):
+    guest.exec(
+        RTC + ASYNC + "n = virtio.open('net0')\nasync def forever():\n    print('go')\n"
+        "    async for frame in n.queues[0]: pass\nasync def nap(): await asyncio.sleep_ms(120)\n"
+    )
+    guest.begin("asyncio.run(forever())")
+    guest.expect_text("go\r\n")
+    guest.ctrl_c()
+    assert "KeyboardInterrupt" in guest.end()[1]
+    guest.exec("asyncio.run(main(4, 6))\nasyncio.new_event_loop()\nasyncio.run(main(4, 6))\nasyncio.run(nap())")
+    assert guest.eval("(q.in_flight, virtio.aio._waiting, virtio.aio._ticking)") == (0, [], None)
+
+
 def test_messages(guest, aia):
     guest.exec(RTC)
     if aia != "aplic-imsic":
