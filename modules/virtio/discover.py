@@ -73,8 +73,8 @@ def scan(tree=None):
     for slot in _slots or ():
         if slot[0].gone and slot[2] is not None:
             slot[2].lost()
-    _slots = slots
-    _name()
+    _name(slots)
+    _slots = slots  # not before: Ctrl-C may come at any time
     return slots
 
 
@@ -155,11 +155,11 @@ def prefer(interface, which=None):
     return [device(slot) for slot in found]
 
 
-def _name():
+def _name(slots):
     """Number the devices of each kind; those that have a name keep it."""
     fresh = []
     used = set()
-    for slot in _slots:
+    for slot in slots:
         kind = _kind(slot[0].device_id)
         if slot[1].startswith(kind) and slot[1][len(kind) :].isdigit():
             used.add(slot[1])
@@ -262,5 +262,5 @@ def _closed(ids):
 def _rebind(found):
     for slot in found:
         slot[2] = None
-    _name()
+    _name(_slots)
     return [device(slot) for slot in found]

@@ -290,6 +290,20 @@ def test_devices_come_in_the_order_of_qemus_options():
     assert discover.find("blk1").transport.source == 7
 
 
+def test_scan_that_ctrl_c_ends_is_made_again(monkeypatch):
+    def interrupt(device_id):
+        raise KeyboardInterrupt
+
+    nodes, _ = tree(FakeBlk())
+    monkeypatch.setattr(discover, "_kind", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        discover.scan(nodes)
+    monkeypatch.undo()
+    assert discover._slots is None
+    discover.scan(nodes)
+    assert discover.find("blk0").name == "blk0"
+
+
 def test_interrupt_of_another_harts_controller_is_no_route():
     nodes, _ = tree(FakeBlk())
     for node in nodes.nodes:
