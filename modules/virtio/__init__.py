@@ -28,9 +28,11 @@ def _rescan():
     return _devices()
 
 
-def _open(which=0):
+def _open(which=0, features=None):
     found = _discover.find(which)
     _keep_words()
+    if features is not None and not found.is_open:
+        found.mask = features
     return found.open()
 
 
@@ -73,7 +75,7 @@ def _help():
 
 
 devices = _Word(_devices, "devices()            list of every virtio device found, open or not")
-open = _Word(_open, "open(which)          open a device by name ('blk0') or number; returns it")
+open = _Word(_open, "open(which)          open a device by name ('blk0') or number; features=mask")
 generic = _generic_word = _Word(_generic, "generic(which)       a device by hand: features, queues, configuration")
 register = _Word(_discover.register, "register(cls)        let a driver class serve its IDS from now on")
 unregister = _Word(_discover.unregister, "unregister(cls)      take a driver class out again")

@@ -35,6 +35,7 @@ class Engine:
         self.publish = vq._publish
         self.reap = vq._reap
         self._make_slots(vq)
+        self._old = []
         self.requests = {}  # tag -> Request
         self._tags = []  # free ones below _next_tag
         self._next_tag = 0
@@ -60,6 +61,18 @@ class Engine:
             blkring.setup(vq.st, self.bk, ring.take(vq.st, slots * per_slot), slots)
         self.slots = slots
         self.longest = size if vq.indirect else vq.num_free  # descriptors of a chain beside them
+
+    def reset(self, size=None):
+        """Reset the queue alone (RING_RESET); requests in flight end with EIO. Like Virtqueue.reset()."""
+        self.vq.reset(size)
+        self._waiting = []
+        for tag, req in self.requests.items():
+            if blkring.left(self.bk, tag):
+                req.error = OSError(errno.EIO, "%s: queue was reset: %s" % (self.device.name, req.what()))
+                blkring.begin(self.bk, tag, 0)
+        self._old.append(self._memory)  # some call may still look there
+        self._make_slots(self.vq)
+        self.set_capacity(self.top)
 
     def set_limits(self, capacity, block_size, segment, piece):
         """capacity in sectors; segment, piece: most bytes of a data segment, of one request."""

@@ -32,6 +32,7 @@ class Device:
     IDS = ()
     FEATURES = 0
     FEATURE_NAMES = {}
+    mask = -1  # of the features that open() may accept; ~(1 << 34) leaves packed rings out
     WORDS = 2  # 32-bit words of feature bits to read; 4 for types that use bits above 63
 
     def __init__(self, transport, name):
@@ -109,8 +110,9 @@ class Device:
         """Choose the features; the status so far. DeviceError when the device refuses them."""
         transport = self.transport
         self.offered = offered = self._read_offer()
-        chosen = offered & (self.FEATURES | transport.features)
         modern = not transport.legacy
+        mask = self.mask | modern << _VERSION_1
+        chosen = offered & (self.FEATURES | transport.features) & mask
         if modern and not chosen >> _VERSION_1 & 1:
             raise DeviceError("%s: VERSION_1 is not offered" % self.name)
         self.features = self.choose(chosen)
@@ -269,20 +271,25 @@ class Device:
 
         OSError(ENODEV): the device has no such queue.
         """
-        most = self.transport.queue_max(index)
-        if most == 0:
-            raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))
-        want = most if self.transport.queue_fixed else min(most, size or 256, 32768)
-        size = 1
-        while size * 2 <= want:
-            size *= 2
-        if self.has(34):  # a packed queue has any size (2.8.10.1)
-            size = want
+        size = self.queue_size(index, size)
         queue = Virtqueue(self, index, size, self.transport.notify_register(index))
         self.queues[index] = queue
         self.transport.queue_setup(index, size, queue.desc, queue.avail, queue.used)
         queue.listen(False)
         return queue
+
+    def queue_size(self, index, size=None):
+        """How many entries virtqueue `index` gets when `size` (default 256) are wanted. OSError(ENODEV): none."""
+        most = self.transport.queue_max(index)
+        if most == 0:
+            raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))
+        want = most if self.transport.queue_fixed else min(most, size or 256, 32768)
+        if self.has(34):  # a packed queue has any size (2.8.10.1)
+            return want
+        size = 1
+        while size * 2 <= want:
+            size *= 2
+        return size
 
     def config_u8(self, off):
         return self._config(off, 1, 1)[0]

@@ -35,6 +35,7 @@ _QUEUE_DEVICE = const(0x0A0)
 _SHM_SEL = const(0x0AC)
 _SHM_LEN = const(0x0B0)
 _SHM_BASE = const(0x0B8)
+_QUEUE_RESET = const(0x0C0)
 _CONFIG_GENERATION = const(0x0FC)
 _CONFIG = const(0x100)
 
@@ -181,6 +182,21 @@ class MMIO:
         mem32[self.base + _QUEUE_READY] = 0
         if mem32[self.base + _QUEUE_READY] != 0:  # the read back is required (4.2.2.2)
             raise DeviceError("%s: queue %d does not stop" % (self.name, index))
+
+    def queue_reset(self, index):
+        """Reset one queue (2.6.1), which may be set up again then; DeviceError after a second.
+
+        OSError(EOPNOTSUPP): nothing happened. QEMU 7.2 offers RING_RESET and has no such register.
+        """
+        base = self.base
+        mem32[base + _QUEUE_SEL] = index
+        mem32[base + _QUEUE_RESET] = 1
+        start = time.ticks_ms()
+        while mem32[base + _QUEUE_RESET] != 0:
+            if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
+                raise DeviceError("%s: the reset of queue %d does not end" % (self.name, index))
+        if mem32[base + _QUEUE_READY] != 0:
+            raise OSError(errno.EOPNOTSUPP, "%s: QueueReset of queue %d is ignored" % (self.name, index))
 
     def notify_register(self, index):
         return self.base + _QUEUE_NOTIFY, index, 4

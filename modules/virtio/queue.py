@@ -10,6 +10,7 @@ from micropython import const
 
 from . import packed, ring
 from .dma import Area
+from .transport import DeviceError
 
 _DIRECT_MAX = const(4)  # longer chains go into an indirect table when that was negotiated
 _PAIRS = const(16)  # buffers that the table for chains has room for, longer ones get their own
@@ -34,48 +35,82 @@ class Virtqueue:
         """Only Device.queue() calls this. register: (address, value, width) of a notification."""
         self.device = device
         self.index = index
-        self.size = size
-        self.live = True  # False once the device was reset
         self.packed = device.has(34)
         self.indirect = device.has(28)
         self.event_idx = device.has(29)
         self.in_order = device.has(35)
         self._ring = layout = packed if self.packed else ring
-        align = device.transport.queue_align
-        avail, used, total = layout.layout(size, align)
-        self._area = Area(total, align if align > 16 else 16)
-        self.desc = self._area.addr
-        self.avail = self.desc + avail
-        self.used = self.desc + used
-        self._state = Area(ring.STATE_SIZE)
-        self.st = self._state.addr
         self.post = layout.post
         self._publish = device.transport.publisher(index, layout.publish)
         self._reap = layout.reap
         self._poll = layout.poll
-        self._init_state(device, layout, register)
         self._scratch = Area(16 * _PAIRS)
+        self._state = Area(ring.STATE_SIZE)
+        self.st = self._state.addr
+        self.life = 0  # how often it was set up again
+        self._build(size, register)
+
+    def _build(self, size, register):
+        """Memory for so many entries, with nothing in flight."""
+        align = self.device.transport.queue_align
+        avail, used, total = self._ring.layout(size, align)
+        self._area = Area(total, align if align > 16 else 16)
+        self.size = size
+        self.desc = self._area.addr
+        self.avail = self.desc + avail
+        self.used = self.desc + used
+        self._init_state(register)
         self._inflight = [None] * size  # head -> (token, readable, writable, indirect table)
         self._tables = []  # indirect tables for the next chains
         self._orphans = set()  # heads nobody waits for any more
+        self.live = True  # False once the device was reset
 
-    def _init_state(self, device, layout, register):
+    def _init_state(self, register):
         entries = 1
         while entries < self.size:
             entries *= 2
         self._shadow = Area(ring.SHADOW_SIZE * entries)
-        flags = self.event_idx | device.transport.legacy << 1 | self.in_order << 3 | device.has(38) << 4
+        flags = self.event_idx | self.device.transport.legacy << 1 | self.in_order << 3 | self.device.has(38) << 4
         flags |= self.packed << 5 | (self.in_order and not self.packed) << 6
-        addrs = (self.desc, self.avail, self.used, self._shadow.addr)
-        struct.pack_into("<4Q", self._state.buf, 0, *addrs)
-        struct.pack_into("<I", self._state.buf, 60, flags)
-        struct.pack_into("<QII", self._state.buf, 80, *register)
-        ring.init(self.st, self.size, layout.START)
+        buf = self._state.buf
+        buf[:] = bytes(len(buf))
+        struct.pack_into("<4Q", buf, 0, self.desc, self.avail, self.used, self._shadow.addr)
+        struct.pack_into("<I", buf, 60, flags)
+        struct.pack_into("<QII", buf, 80, *register)
+        ring.init(self.st, self.size, self._ring.START)
 
     def stop(self):
         """The device was reset or given up: nothing more goes into this ring."""
         self.live = False
         self._state.buf[96] = 1
+
+    def reset(self, size=None):
+        """Reset this queue alone and set it up again, with that many entries (RING_RESET, 2.6.1).
+
+        Waiting calls for what was in flight raise OSError(EIO); the tokens of the rest are the
+        result, their buffers are the caller's again. OSError(EOPNOTSUPP): not negotiated, or the
+        device does not do it; nothing has changed then. DeviceError: the reset does not end.
+        """
+        if not self.live:
+            self._dead()
+        device = self.device
+        transport = device.transport
+        if not device.has(40):
+            raise OSError(errno.EOPNOTSUPP, "%s: RING_RESET was not negotiated" % device.name)
+        flags = self._word(15)
+        try:
+            transport.queue_reset(self.index)
+        except DeviceError as er:
+            device.fail(er.args[-1])
+        lost = [entry[0] for entry in self._inflight if entry is not None and entry[0] is not None]
+        self.stop()
+        self.life += 1
+        size = device.queue_size(self.index, size or self.size)
+        self._build(size, transport.notify_register(self.index))
+        self._state.buf[60] |= flags & 2
+        transport.queue_setup(self.index, size, self.desc, self.avail, self.used)
+        self.listen(flags & 4 != 0)
+        return lost
 
     def distrust_lengths(self):
         """Take used lengths above the writable bytes for what they are with some devices: wrong."""
@@ -252,13 +287,17 @@ class Virtqueue:
         OSError(ETIMEDOUT): the queue keeps the buffers until the device uses them or is reset,
         and the head is no longer the caller's. DeviceError: the device broke down meanwhile.
         """
+        if not self.live:
+            self._dead()
         if ring.hold(self.st, head) == -2:
             raise ValueError("head %d is not in flight" % head)
+        life = self.life
         try:
             self.notify()
-            self._wait(head, timeout_ms)
+            self._wait(head, timeout_ms, life)
         except BaseException:
-            self.abandon(head)
+            if life == self.life:
+                self.abandon(head)
             raise
         return self.release(head)
 
@@ -268,11 +307,13 @@ class Virtqueue:
         if ring.hold(self.st, head) != -2:
             self._orphans.add(head)
 
-    def _wait(self, head, timeout_ms):
+    def _wait(self, head, timeout_ms, life):
         deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
         while True:
             self.reap()
             used = ring.state(self.st, head)
+            if life != self.life:
+                raise OSError(errno.EIO, "%s: queue %d was reset" % (self.device.name, self.index))
             if used >= 0:
                 return
             if used == -2:
@@ -284,18 +325,24 @@ class Virtqueue:
                 )
 
     def poll(self, deadline):
-        """Wait until there is something to reap or time.ticks_ms() passes deadline; which."""
+        """Wait until there is something to reap, or the queue was reset, or time.ticks_ms() passes deadline.
+
+        False: the time is over.
+        """
         rounds = 0
+        life = self.life
         while not self._poll(self.st, _SPINS):
             if not self.live:
                 self._dead()
+            if life != self.life:
+                break
             if time.ticks_diff(deadline, time.ticks_ms()) <= 0:
                 self.device.check_status()
-                return self._poll(self.st, 1)
+                return life != self.life or self._poll(self.st, 1) != 0
             rounds += 1
             if rounds & 255 == 0:
                 self.device.check_status()
-        return 1
+        return True
 
     def hold(self, head):
         """Keep a chain from get(), as wait() does. ValueError: it is not in flight."""

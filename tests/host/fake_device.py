@@ -23,6 +23,7 @@ from fake_rules import (  # noqa: F401
     NOTIF_CONFIG_DATA,
     NOTIFICATION_DATA,
     RING_PACKED,
+    RING_RESET,
     SUSPEND,
     SUSPEND_BIT,
     VERSION_1,

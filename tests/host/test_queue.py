@@ -2,7 +2,7 @@
 
 import pytest
 import riscv
-from fake_device import IN_ORDER, INDIRECT_DESC, NOTIFICATION_DATA, RING_PACKED, FakeDevice, Violation, mask
+from fake_device import IN_ORDER, INDIRECT_DESC, NOTIFICATION_DATA, RING_PACKED, RING_RESET, FakeDevice, Violation, mask
 from machine import mem32
 from virtio.device import Device
 from virtio.transport import DeviceError
@@ -512,3 +512,111 @@ def test_chain_of_an_earlier_life_is_refused(layout):
     for call in (lambda: vq.add([b"x"], []), lambda: vq.get(), lambda: vq.wait(head)):
         with pytest.raises(OSError, match="was reset"):
             call()
+
+
+# -- the reset of one queue ------------------------------------------------------------------------
+
+RESETS = [("mmio", SPLIT[3]), ("mmio", PACKED[3]), ("pci", SPLIT[3]), ("pci", PACKED[3])]
+
+
+def reset_rig(transport, features):
+    device = Echo(ring_features=features | 1 << RING_RESET, queues=(32,))
+    driver, registers = attach(device, EchoDriver, transport=transport)
+    driver.SIZE = 16
+    driver.open()
+    return driver.vq, device, registers
+
+
+@pytest.mark.parametrize("transport,features", RESETS)
+@pytest.mark.parametrize("size", [None, 8, 32])
+@pytest.mark.parametrize("delay", [0, 3])
+@pytest.mark.clauses("GEN-VQRESET-01", "GEN-VQRESET-02", "GEN-VQRESET-03", "GEN-CLEANUP-02")
+@pytest.mark.clauses("MMIO-24", "MMIO-25", "MMIO-26")
+def test_queue_is_reset_and_set_up_again(transport, features, size, delay):
+    vq, device, _ = reset_rig(transport, features)
+    device.queue_reset_delay = delay
+    assert vq.wait(vq.add([b"ab"], [bytearray(2)])) == 2
+    device.manual = True
+    lost = bytearray(4)
+    for i in range(3):
+        vq.add([b"ab"], [lost], "token %d" % i)
+    vq.notify()
+    vq.add([b"not published"], [])
+    assert sorted(vq.reset(size)) == ["token 0", "token 1", "token 2"]
+    assert (vq.size, vq.num_free, vq.in_flight) == (size or 16, size or 16, 0)
+    lost[:] = b"mine"
+    device.manual = False
+    for _ in range(40):
+        assert vq.wait(vq.add([b"ab"], [bytearray(2)])) == 2
+    assert lost == b"mine" and vq.get() is None
+
+
+@pytest.mark.parametrize("transport,features", RESETS)
+def test_reset_of_a_queue_ends_who_waits(transport, features, monkeypatch):
+    vq, device, _ = reset_rig(transport, features)
+    device.manual = True
+    head = vq.add([b"ab"], [bytearray(2)])
+    check = device.read_status
+
+    def status():
+        if vq.life == 0:
+            vq.reset()
+        return check()
+
+    monkeypatch.setattr(vq.device, "check_status", status)
+    with pytest.raises(OSError, match="queue 0 was reset") as info:
+        vq.wait(head, timeout_ms=0)
+    assert info.value.args[0] == 5
+    device.manual = False
+    assert vq.wait(vq.add([b"ab"], [bytearray(2)])) == 2
+    assert vq.num_free == 16
+
+
+@pytest.mark.clauses("GEN-VQRESET-01", "MMIO-24")
+def test_device_that_only_says_it_can_reset_queues():
+    """QEMU 7.2 over MMIO: the write is ignored and the register reads 0."""
+    vq, device, registers = reset_rig("mmio", SPLIT[3])
+    registers.ignore_queue_reset = True
+    head = vq.add([b"ab"], [bytearray(2)])
+    with pytest.raises(OSError) as info:
+        vq.reset()
+    assert info.value.args[0] == 95 and "ignored" in info.value.args[1]
+    assert vq.wait(head) == 2
+
+
+@pytest.mark.parametrize("transport,features", RESETS)
+@pytest.mark.clauses("GEN-VQRESET-01", "MMIO-24")
+def test_reset_that_does_not_end_gives_the_device_up(transport, features, monkeypatch):
+    vq, device, _ = reset_rig(transport, features)
+    monkeypatch.setattr("virtio.%s._RESET_MS" % transport, 2)
+    device.queue_reset_delay = -1
+    with pytest.raises(DeviceError, match="does not end"):
+        vq.reset()
+    with pytest.raises(DeviceError, match="does not end"):
+        vq.add([b"ab"], [])
+    assert device.status & 128
+
+
+def test_queue_is_not_reset_without_the_feature(layout):
+    vq, _ = rig(ring_features=layout)
+    with pytest.raises(OSError) as info:
+        vq.reset()
+    assert info.value.args[0] == 95
+
+
+# -- features by hand ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left_out", [RING_PACKED, INDIRECT_DESC, 29])
+def test_features_can_be_left_out(left_out):
+    device = Echo(ring_features=PACKED[3])
+    driver, _ = attach(device, EchoDriver)
+    device.optional = {RING_PACKED}  # the driver may be told to do without
+    driver.mask = ~(1 << left_out)
+    driver.open()
+    assert driver.features == device.features == (PACKED[3] | 1 << 32) & ~(1 << left_out)
+    assert driver.vq.packed == (left_out != RING_PACKED)
+    assert driver.vq.wait(driver.vq.add([b"ab"], [bytearray(2)])) == 2
+    driver.close()
+    driver.mask = 0
+    assert driver.open().features == 1 << 32
