@@ -24,7 +24,7 @@ static uint64_t get_u64(mp_obj_t o) {
 }
 
 static mp_obj_t new_u64(uint64_t v) {
-    return mp_obj_new_int_from_ull(v);
+    return mp_obj_new_int_from_uint(v); // a small integer where it fits; ..._from_ull() always allocates
 }
 
 // CSRs: by number or by name.

@@ -49,6 +49,12 @@ def _explain(which=None):
         print("%s %s: %s" % (device.name, device.transport.name, device.explain()))
 
 
+def _trace(on=None, limit=None):
+    from .tracer import trace
+
+    return trace(on, limit)
+
+
 def _keep_words():
     # When they are first imported, modules take the places of the words of the same name.
     globals()["device"] = _device
@@ -85,6 +91,7 @@ watch = _Word(
 )
 explain = _Word(_explain, "explain([which])     which interface of a device is used, and why")
 prefer = _Word(_discover.prefer, "prefer(how[, which]) PCI: 'modern', 'legacy', 'window', None: as it was")
+trace = _Word(_trace, "trace(on)            record register and ring accesses; trace().show()")
 scan = _Word(_command("scan"), "scan()               U-Boot's 'virtio scan'")
 info = _Word(_command("info"), "info()               U-Boot's 'virtio info'")
 device = _device = _Word(_command("device"), "device([n])          U-Boot's 'virtio device': show or choose the disk")

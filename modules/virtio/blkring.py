@@ -126,6 +126,7 @@ def feed(st: int, bk: int, table: int, stop: int, kind: int, tag: int, depth: in
         r[11] = n
         shadow[4 * head + 1] = (shadow[4 * head + 1] & (0xFFFF | _FIXED)) | _IN_FLIGHT
         shadow[4 * head + 2] = 1 if kind else n + 1
+        shadow[4 * head + 3] = at
         if s[15] & 8:
             shadow[4 * (s[8] + 1) + ((order + i - first) & s[8])] = head
         flags = 0 if kind else 2

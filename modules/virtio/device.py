@@ -424,6 +424,12 @@ class Device:
         """Which interface of the device is used, why, and QEMU's switch that changes it."""
         return self.transport.explain()
 
+    def why(self):
+        """Find out why it does not answer: print and return the first broken rule, None when there is none."""
+        from . import why
+
+        return why.device(self)
+
     def dump(self):
         """Print status, features, configuration and queues."""
         transport = self.transport

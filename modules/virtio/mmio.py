@@ -183,6 +183,14 @@ class MMIO:
         if mem32[self.base + _QUEUE_READY] != 0:  # the read back is required (4.2.2.2)
             raise DeviceError("%s: queue %d does not stop" % (self.name, index))
 
+    def queue_state(self, index):
+        """(enabled, size, desc, avail, used) as the device has them, None for what it does not tell."""
+        mem32[self.base + _QUEUE_SEL] = index
+        if not self.legacy:
+            return mem32[self.base + _QUEUE_READY] & 1, None, None, None, None
+        page = mem32[self.base + _QUEUE_PFN]
+        return page != 0, None, page * _PAGE, None, None
+
     def queue_reset(self, index):
         """Reset one queue (2.6.1), which may be set up again then; DeviceError after a second.
 

@@ -76,13 +76,14 @@ def post(st: int, table: int, n: int, readable: int, how: int) -> int:
         else:
             at += 1
         i += 1
-    s[9] = at
     s[12] = next
     s[13] = s[13] - slots
     shadow[4 * head + 1] = slots | _IN_FLIGHT | how & _HELD
     shadow[4 * head + 2] = total
+    shadow[4 * head + 3] = s[9]
     if s[15] & 8:
         shadow[4 * (s[8] + 1) + ((s[18] + s[19] + s[14]) & s[8])] = head
+    s[9] = at
     s[14] = s[14] + 1
     return head
 

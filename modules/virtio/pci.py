@@ -166,6 +166,16 @@ class PCI(PCIBase):
         call = self._calls.get(index)
         return publish if call is None else call.wrap(publish)
 
+    def queue_state(self, index):
+        """(enabled, size, desc, avail, used) as the device has them."""
+        common = self._common
+        common.put(_QUEUE_SELECT, 2, index)
+        places = [
+            common.get(field, 4) | common.get(field + 4, 4) << 32
+            for field in (_QUEUE_DESC, _QUEUE_DRIVER, _QUEUE_DEVICE)
+        ]
+        return (common.get(_QUEUE_ENABLE, 2), common.get(_QUEUE_SIZE, 2)) + tuple(places)
+
     def queue_reset(self, index):
         """Reset one queue (2.6.1), which may be set up again then; DeviceError after a second."""
         common = self._common

@@ -114,6 +114,12 @@ class PCILegacy(PCIBase):
     def notify_register(self, index):
         return self.base + _QUEUE_NOTIFY, index, 2
 
+    def queue_state(self, index):
+        """(enabled, size, desc, avail, used) as the device has them, None for what it does not tell."""
+        mem16[self.base + _QUEUE_SELECT] = index
+        page = mem32[self.base + _QUEUE_ADDRESS]
+        return page != 0, mem16[self.base + _QUEUE_SIZE], page * _PAGE, None, None
+
     def publisher(self, index, publish):
         """Notifications are plain writes."""
         return publish

@@ -395,26 +395,13 @@ class Virtqueue:
     # -- for people ------------------------------------------------------------------------------
 
     def dump(self):
-        """Print the indices and every descriptor in use."""
-        word = self._word
-        print(repr(self))
-        print("  desc %#x  avail %#x  used %#x" % (self.desc, self.avail, self.used))
-        at = self.used - self.desc
-        buf = self._area.buf
-        idx = buf[at + 2] | buf[at + 3] << 8
-        print("  avail.idx %d (filled %d)  used.idx %d (taken %d)" % (word(10), word(9), idx, word(11)))
-        for head in range(self.size):
-            if ring.state(self.st, head) != -2:
-                self._dump_chain(head)
+        """Print indices, suppression and every chain in use: descriptors, and whose it is."""
+        from . import why
 
-    def _dump_chain(self, head):
-        used = ring.state(self.st, head)
-        print("  head %d: %s" % (head, "in flight" if used == -1 else "used, %d bytes" % used))
-        at = head
-        for _ in range(self.size):
-            addr, n, flags, link = struct.unpack_from("<QIHH", self._area.buf, 16 * at)
-            kind = "indirect" if flags & 4 else "writable" if flags & 2 else "readable"
-            print("    %4d: %#x+%d %s" % (at, addr, n, kind))
-            if not flags & 1:
-                return
-            at = link
+        why.dump(self)
+
+    def why(self):
+        """Find out why no answer comes: print and return the first broken rule, None when there is none."""
+        from . import why
+
+        return why.queue(self)

@@ -21,7 +21,8 @@ State words of 32 bits, 64-bit addresses low word first:
     26 with flag 64: the descriptor that was taken longest ago
     27 packed: flags of the first descriptor that is filled and not published
 Shadow table, four words a descriptor (packed: a buffer id):
-    next | chain: how many descriptors, and the flags below | writable bytes | used len
+    next | chain: how many descriptors, and the flags below | writable bytes
+    | used len (packed, in flight: where its first descriptor is, as in word 9)
     and after it the done list, a ring of one word a descriptor: heads used and not given back;
     with IN_ORDER the heads in flight follow them.
 """

@@ -16,6 +16,7 @@ A transport is an object with
     queue_setup(index, size, desc, avail, used)
     queue_fixed     True where the device alone says how large a queue is
     queue_stop(index)
+    queue_state(index) -> (enabled, size, desc, avail, used) as the device has them, None: it does not tell
     notify_register(index) -> (address, value, width 2 or 4): the write that notifies the queue
     publisher(index, publish) -> what the queue calls in place of publish(), its function that does this write
     shm(id) -> (address, bytes) of a shared memory region, None without one

@@ -239,6 +239,8 @@ class FakePCI(FakeFunction):
             self.size_seen = self.select["queue"]
             return 0 if queue is None else queue.size or queue.size_max
         require(queue is not None, "PCI-19", "%s of queue %d" % (name, self.select["queue"]))
+        if name in ("desc", "avail", "used"):
+            return getattr(queue, name) >> (off & 4) * 8 & 0xFFFFFFFF
         return self._read_queue(name, queue)
 
     def _read_queue(self, name, queue):
