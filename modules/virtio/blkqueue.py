@@ -40,7 +40,7 @@ class Engine:
         self._tags = []  # free ones below _next_tag
         self._next_tag = 0
         self._waiting = []  # requests with pieces that are not posted yet
-        self._feeding = False
+        self._feeding = self._again = False
         self._pool = []  # Requests of blocking calls that are over, for the next ones
         self.segment = self.piece = self.top = 0
 
@@ -108,7 +108,7 @@ class Engine:
             for i in range(0, n, step):
                 if len(flying) > depth // _CHUNK + 1:
                     error = self._conclude(flying, timeout_ms) or error
-                req = self._pool.pop() if self._pool else self._pooled()
+                req = self._spare() or self._pooled()
                 flying.append(req)
                 self._start(req, kind, pieces if step == n else pieces[i : i + step], depth)
             while flying:
@@ -119,6 +119,10 @@ class Engine:
             raise
         if error is not None:
             raise error
+
+    @micropython.native
+    def _spare(self):
+        return self._pool.pop() if self._pool else None
 
     def _pooled(self):
         req = self._request()
@@ -186,15 +190,23 @@ class Engine:
         """A new Request with a tag of its own. OSError(EAGAIN): too many are alive."""
         if len(self.requests) > _TAGS // 2:
             self.sweep()
-        if not self._tags and self._next_tag == _TAGS:
-            raise OSError(errno.EAGAIN, "%s: %d requests in flight" % (self.device.name, _TAGS))
         req = Request(self)
-        if not self._tags:
-            self._tags.append(self._next_tag)
-            self._next_tag += 1
-        req.tag = self._tags.pop()
-        self.requests[req.tag] = req
+        if not self._tag(req):
+            raise OSError(errno.EAGAIN, "%s: %d requests in flight" % (self.device.name, _TAGS))
         return req
+
+    @micropython.native
+    def _tag(self, req):
+        """Give a new Request its tag; False: there is none left."""
+        if self._tags:
+            req.tag = self._tags.pop()
+        elif self._next_tag < _TAGS:
+            req.tag = self._next_tag
+            self._next_tag += 1
+        else:
+            return False
+        self.requests[req.tag] = req
+        return True
 
     @micropython.native
     def _start(self, req, kind, pieces, depth):
@@ -270,14 +282,18 @@ class Engine:
     def _feed(self):
         """Post what waits, in order, as far as there are slots, and notify once."""
         if self._feeding:
+            self._again = True  # the call that this one has interrupted looks once more
             return
         self._feeding = True
+        self._again = False
         try:
             while self._waiting and self._feed_one(self._waiting[0]):
                 self._waiting.pop(0)
         finally:
             self._feeding = False
         self.vq.notify()
+        if self._again:
+            self._feed()
 
     def _feed_one(self, req):
         """Post pieces of one request; True when none is left over."""
@@ -368,15 +384,18 @@ class Engine:
                 deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
             elif time.ticks_diff(deadline, time.ticks_ms()) <= 0:
                 self.timed_out(req, timeout_ms)
-            if self._waiting and self._hungry():
+            if self._hungry():
                 self._feed()
             rounds += 1
             if rounds & _CHECK == 0:
                 self.device.check_status()
         req.over = True
 
+    @micropython.native
     def _hungry(self):
-        """Whether posting is worth a notification: half of the slots, or of the depth, is free."""
+        """Whether something waits and posting is worth a notification: half of the slots, or of the depth, is free."""
+        if not self._waiting:
+            return False
         return mem32[self.st + 56] * 2 <= self._waiting[0].depth or mem32[self.bk] * 2 >= self.slots
 
     def pump(self):
@@ -390,19 +409,20 @@ class Engine:
 
     def _settle(self, n, req):
         """Go through what blkring.finish() left for Python; what is left of req."""
-        head = ring.first(self.st, 0)
-        while head >= 0:
-            self._complete(head)
+        while self._complete():
             blkring.finish(self.st, self.bk, 0)
-            head = ring.first(self.st, 0)
         if n >= _OVERRUN:
             self.vq.overrun()
         return blkring.left(self.bk, req.tag) if req is not None else 0
 
-    def _complete(self, head):
-        """Finish a chain that is no slot, or whose request failed."""
+    @micropython.native
+    def _complete(self):
+        """Finish the first used chain: it is no slot, or its request failed. False: there is none."""
         vq = self.vq
         st = self.st
+        head = ring.first(st, 0)
+        if head < 0:
+            return False
         used = ring.state(st, head)
         slot = ring.fixed(st, head)
         if slot:
@@ -410,10 +430,10 @@ class Engine:
             words = struct.unpack_from("<IIQIII", self._memory.buf, at)
             req = self.requests.get(words[4])
         else:
-            token = vq.token(head)
+            token = vq._inflight[head][0]
             if token is None:
                 vq.release(head)
-                return
+                return True
             req, area = token
             words = struct.unpack_from("<IIQI", area.buf, 0)
         status = words[3] & 0xFF
@@ -425,6 +445,7 @@ class Engine:
         else:
             vq.release(head)
             blkring.count(self.bk, req.tag, 0, -1)
+        return True
 
     def timed_out(self, req, timeout_ms):
         self.device.check_status()
@@ -440,6 +461,7 @@ class Engine:
             raise OSError(errno.EIO, "%s: reset while the request was in flight" % self.device.name)
         return blkring.left(self.bk, req.tag)
 
+    @micropython.native
     def forget(self, req):
         """The tag is free for another request."""
         if self.requests.get(req.tag) is req:

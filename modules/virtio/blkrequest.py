@@ -2,6 +2,7 @@
 
 import errno
 
+import micropython
 from micropython import const
 
 _OUT = const(1)
@@ -10,6 +11,7 @@ KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 11: "discard", 13: "wri
 _STATUS = {1: "IOERR", 2: "UNSUPP", 0xFF: "no status written"}
 
 
+@micropython.native
 def failure(name, words, status, used):
     """The OSError for a request whose record says (type, 0, sector, status, tag, bytes)."""
     what = KINDS.get(words[0], "request")

@@ -172,9 +172,9 @@ class Virtqueue:
         head = self.post(st, at, n, split, how)
         if head < 0 and self.indirect and n > 1 and not how & 1:
             how |= 1
-            pairs = table
             table = self._table(n)
-            table.buf[: 16 * n] = pairs.buf[: 16 * n]
+            self._pairs(table.addr, readable, False)
+            self._pairs(table.addr + 16 * split, writable, True)
             head = self.post(st, table.addr, n, split, how)
         if head < 0:
             raise OSError(errno.EAGAIN, "%s: queue %d is full" % (self.device.name, self.index))
@@ -201,9 +201,13 @@ class Virtqueue:
             i += 1
         return total
 
+    @micropython.native
+    def _spare(self):
+        return self._tables.pop() if self._tables else None
+
     def _table(self, n):
         """Room for n pairs and one more, of its own for as long as a chain needs it."""
-        table = self._tables.pop() if self._tables else None
+        table = self._spare()
         if table is None or table.size < 16 * n + 16:
             table = Area(16 * (n if n > _PAIRS else _PAIRS) + 16)
         return table

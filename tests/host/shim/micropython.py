@@ -11,7 +11,11 @@ def const(value):
     return value
 
 
+natives = set()  # code that a callback does not interrupt: the machine looks for them between bytecodes
+
+
 def native(function):
+    natives.add(function.__code__)
     return function
 
 
