@@ -32,7 +32,7 @@ def _open(which=0, features=None):
     found = _discover.find(which)
     _keep_words()
     if features is not None and not found.is_open:
-        found.mask = features
+        found.accept = features
     return found.open()
 
 

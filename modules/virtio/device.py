@@ -32,7 +32,7 @@ class Device:
     IDS = ()
     FEATURES = 0
     FEATURE_NAMES = {}
-    mask = -1  # of the features that open() may accept; ~(1 << 34) leaves packed rings out
+    accept = -1  # mask of the features that open() may accept; ~(1 << 34) leaves packed rings out
     WORDS = 2  # 32-bit words of feature bits to read; 4 for types that use bits above 63
 
     def __init__(self, transport, name):
@@ -111,7 +111,7 @@ class Device:
         transport = self.transport
         self.offered = offered = self._read_offer()
         modern = not transport.legacy
-        mask = self.mask | modern << _VERSION_1
+        mask = self.accept | modern << _VERSION_1
         chosen = offered & (self.FEATURES | transport.features) & mask
         if modern and not chosen >> _VERSION_1 & 1:
             raise DeviceError("%s: VERSION_1 is not offered" % self.name)

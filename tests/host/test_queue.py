@@ -612,11 +612,11 @@ def test_features_can_be_left_out(left_out):
     device = Echo(ring_features=PACKED[3])
     driver, _ = attach(device, EchoDriver)
     device.optional = {RING_PACKED}  # the driver may be told to do without
-    driver.mask = ~(1 << left_out)
+    driver.accept = ~(1 << left_out)
     driver.open()
     assert driver.features == device.features == (PACKED[3] | 1 << 32) & ~(1 << left_out)
     assert driver.vq.packed == (left_out != RING_PACKED)
     assert driver.vq.wait(driver.vq.add([b"ab"], [bytearray(2)])) == 2
     driver.close()
-    driver.mask = 0
+    driver.accept = 0
     assert driver.open().features == 1 << 32
