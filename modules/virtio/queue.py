@@ -241,17 +241,9 @@ class Virtqueue:
 
     def overrun(self):
         """Say which rule the device broke, and stop using it."""
-        head = self._word(16)
-        value = self._word(17)
-        if head == 0xFFFFFFFF:
-            text = "used.idx is %d ahead, %d in flight" % (value, self.in_flight)
-        elif head >= self.size:
-            text = "used id %d in a queue of %d" % (head, self.size)
-        elif ring.state(self.st, head) != -1:
-            text = "used id %d is not in flight" % head
-        else:
-            text = "used id %d: length %d is more than its writable bytes" % (head, value)
-        self.device.fail("queue %d: %s" % (self.index, text))
+        from . import why
+
+        self.device.fail("queue %d: %s" % (self.index, why.refused(self)))
 
     @micropython.native
     def get(self):
@@ -323,10 +315,8 @@ class Virtqueue:
             if used == -2:
                 raise ValueError("head %d was taken by somebody else" % head)
             if not self.poll(deadline):
-                raise OSError(
-                    errno.ETIMEDOUT,
-                    "%s: queue %d: no answer in %d ms" % (self.device.name, self.index, timeout_ms),
-                )
+                text = "%s: queue %d: no answer in %d ms" % (self.device.name, self.index, timeout_ms)
+                raise OSError(errno.ETIMEDOUT, text)
 
     def poll(self, deadline):
         """Wait until there is something to reap, or the queue was reset, or time.ticks_ms() passes deadline.

@@ -111,6 +111,18 @@ def _dump_table(vq, addr, n):
         print("          %2d: %#x+%d %s" % (i, where, size, _KINDS[flags >> 1 & 1]))
 
 
+def refused(vq):
+    """What is wrong with the used element that reap() did not take."""
+    head, value = vq._word(16), vq._word(17)
+    if head == 0xFFFFFFFF:
+        return "used.idx is %d ahead, %d in flight" % (value, vq.in_flight)
+    if head >= vq.size:
+        return "used id %d in a queue of %d" % (head, vq.size)
+    if ring.state(vq.st, head) != -1:
+        return "used id %d is not in flight" % head
+    return "used id %d: length %d is more than its writable bytes" % (head, value)
+
+
 # -- why -----------------------------------------------------------------------------------------
 
 

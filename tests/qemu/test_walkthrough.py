@@ -20,7 +20,12 @@ def on_host(guest, words):
         guest.qmp("balloon", value=int(words.split()[-1]))
 
 
-PAGES = [("virtio/README.md", 50), ("fdt/README.md", 20), ("virtio/docs/interrupts.md", 25)]
+PAGES = [
+    ("virtio/README.md", 50),
+    ("fdt/README.md", 20),
+    ("virtio/docs/interrupts.md", 25),
+    ("virtio/docs/rings.md", 15),
+]
 
 
 @pytest.mark.parametrize("page, least", PAGES)
