@@ -382,7 +382,7 @@ class Engine:
                 break
             if n or deadline is None:
                 deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
-            elif time.ticks_diff(deadline, time.ticks_ms()) <= 0:
+            elif time.ticks_diff(deadline, time.ticks_ms()) <= 0 and blkring.left(bk, req.tag):
                 self.timed_out(req, timeout_ms)
             if self._hungry():
                 self._feed()

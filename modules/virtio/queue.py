@@ -314,7 +314,7 @@ class Virtqueue:
                 return
             if used == -2:
                 raise ValueError("head %d was taken by somebody else" % head)
-            if not self.poll(deadline):
+            if not self.poll(deadline) and ring.state(self.st, head) == -1:
                 text = "%s: queue %d: no answer in %d ms" % (self.device.name, self.index, timeout_ms)
                 raise OSError(errno.ETIMEDOUT, text)
 

@@ -597,6 +597,20 @@ def test_reset_that_does_not_end_gives_the_device_up(transport, features, monkey
     assert device.status & 128
 
 
+def test_chain_that_a_callback_takes_in_at_the_deadline_is_no_time_out(layout, monkeypatch):
+    vq, device = rig(ring_features=layout)
+    device.manual = True
+    head = vq.add([b"ab"], [bytearray(2)])
+    vq.notify()
+
+    def callback():
+        device.queues[0].finish(device.queues[0].held[0], 1)
+        vq.reap()
+
+    monkeypatch.setattr(vq.device, "check_status", callback)
+    assert vq.wait(head, timeout_ms=0) == 1
+
+
 def test_queue_is_not_reset_without_the_feature(layout):
     vq, _ = rig(ring_features=layout)
     with pytest.raises(OSError) as info:
