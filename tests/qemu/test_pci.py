@@ -22,7 +22,7 @@ DISKS = {
     "pages": ("", "page-per-vq=on", "modern", "through BAR4"),
     "pio": ("", "modern-pio-notify=on", "modern", "through BAR2 BAR4"),
     "platform": ("", "iommu_platform=on,disable-legacy=on", "modern", "through BAR4"),
-    "packed": ("", "packed=on,queue-size=512", "modern", "through BAR4"),
+    "packed": ("", "packed=on", "modern", "through BAR4"),
     "no-msix": ("", "vectors=0", "modern", "through BAR4"),
     "behind a port": ("p1", "", "modern", "disable-legacy=off adds"),
     "legacy behind a port": ("p2", "disable-modern=on,disable-legacy=off", "legacy", "no virtio capabilities"),
