@@ -299,6 +299,41 @@ while any(blkring.left(d.engine.bk, q.tag) for q in qs) and time.ticks_diff(end,
     assert disk.eval("seen") == []
 
 
+def test_callback_and_blocking_calls_share_the_queue(disk):
+    """The interrupt finishes requests and starts its own, while the foreground reads one by one and many at once."""
+    disk.exec(
+        f"""
+import struct
+mine, bad = [], []
+pump = d.engine.pump
+def hook():
+    pump()
+    if len(mine) < 100:
+        s, b = len(mine) * 7, bytearray(512)
+        mine.append((s, b, d.submit('r', s, b)))
+d.on_interrupt = hook
+d.interrupts(True)
+def check(s, b):
+    if struct.unpack_from('<I', b, 0)[0] != s:
+        bad.append(s)
+for i in range(60):
+    b = bytearray(512)
+    d.read(i * 11, b)
+    check(i * 11, b)
+    ps = [((i * 31 + k * 5) % {SECTORS}, bytearray(512)) for k in range(20)]
+    d.read_many(ps)
+    for s, b in ps:
+        check(s, b)
+for s, b, r in mine:
+    r.wait()
+    check(s, b)
+d.interrupts(False)
+"""
+    )
+    assert disk.eval("(bad, len(mine) > 20, d.vq.in_flight)") == ([], True, 0)
+    assert disk.eval("[r for r in d.engine.requests.values() if not r.kept]") == []
+
+
 @pytest.mark.clauses("GEN-STATUS-04", "GEN-OPER-02")
 def test_looping_chain_needs_a_reset(guest, machine, variant):
     """QEMU gives the device up, and tells modern drivers; close and open mend it."""

@@ -212,4 +212,25 @@ MUTATIONS = [
         "            pass\n",
         "tests/host/test_device.py::test_interrupt_reads_handles_acknowledges_completes",
     ),
+    (
+        "MMIO-24",
+        "virtio/mmio.py",
+        "        while mem32[base + _QUEUE_RESET] != 0:\n",
+        "        while False:\n",
+        "tests/host/test_queue.py::test_queue_is_reset_and_set_up_again",
+    ),
+    (
+        "GEN-VQRESET-01",
+        "virtio/mmio.py",
+        "        if mem32[base + _QUEUE_READY] != 0:\n            raise OSError(",
+        "        if False:\n            raise OSError(",
+        "tests/host/test_queue.py::test_device_that_only_says_it_can_reset_queues",
+    ),
+    (
+        "GEN-VQRESET-03",
+        "virtio/queue.py",
+        "        transport.queue_setup(self.index, size, self.desc, self.avail, self.used)\n",
+        "        transport.queue_setup(self.index, size, self.desc, self.desc, self.used)\n",
+        "tests/host/test_queue.py::test_queue_is_reset_and_set_up_again",
+    ),
 ]
