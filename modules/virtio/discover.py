@@ -16,6 +16,7 @@ _BUILTIN.update(
         16: ("gpu", "GPU"),
         18: ("input", "Input"),
         20: ("crypto", "Crypto"),
+        25: ("sound", "Sound"),
     }
 )
 

@@ -26,8 +26,8 @@ class Console(io.IOBase):
     if the program goes on, between two bytecodes; flush() shows it now.
 
     It knows \\a \\b \\t \\n \\r and the sequences of cursor movement, erasing, inserting and deleting
-    lines, colours, and the questions that MicroPython's line editor may ask. read() gives the
-    answers to those.
+    lines, colours, and the questions that MicroPython's line editor may ask; readinto()
+    gives the answers to those.
     """
 
     def __init__(self, frame, tall=2):

@@ -17,6 +17,7 @@ DEFINED = {
     16: set(range(6)),
     18: set(),
     20: set(range(6)),
+    25: {0},
 }
 LEGACY = {1: {6, 41, 42}, 2: {0, 7}}
 # Bits for all types (6) that have a meaning over MMIO and, without virtual functions and admin queues, over PCI.
