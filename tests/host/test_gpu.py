@@ -18,17 +18,18 @@ from virtio import gpu, gpu_console  # noqa: E402
 from virtio.edid import Edid  # noqa: E402
 from virtio.gpu_frame import Surface  # noqa: E402
 from virtio.transport import DeviceError  # noqa: E402
-from virtio_host import attach, fresh  # noqa: E402
+from virtio_host import PACKED, SPLIT, attach, fresh  # noqa: E402
 
 
-@pytest.fixture
-def make():
+@pytest.fixture(params=["mmio-split", "pci-packed"])
+def make(request):
     """make(...) -> (open driver, fake device)."""
     opened = []
 
     def make(**options):
-        model = FakeGPU(**options)
-        driver, _ = attach(model, gpu.GPU, source=8)
+        transport, ring = request.param.split("-")
+        model = FakeGPU(ring_features=SPLIT[3] if ring == "split" else PACKED[3], **options)
+        driver, _ = attach(model, gpu.GPU, source=8, transport=transport)
         opened.append(driver.open())
         return driver, model
 

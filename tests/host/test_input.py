@@ -15,17 +15,19 @@ shim.install()
 from fake_input import ABS, KEY, LED, REL, FakeInput, bitmap  # noqa: E402
 from virtio import input, keys, repl  # noqa: E402
 from virtio.transport import DeviceError  # noqa: E402
-from virtio_host import attach, fresh  # noqa: E402
+from virtio_host import PACKED, SPLIT, attach, fresh  # noqa: E402
 
 
-@pytest.fixture(params=["mmio", "mmio-legacy"])
+@pytest.fixture(params=["mmio-split", "mmio-packed", "pci-packed", "mmio-legacy-split"])
 def make(request):
     """make(...) -> (open driver, fake device)."""
     opened = []
 
     def make(**options):
-        model = FakeInput(legacy=request.param == "mmio-legacy", **options)
-        driver, _ = attach(model, input.Input, source=8)
+        transport, ring = request.param.rsplit("-", 1)
+        rings = SPLIT[3] if ring == "split" else PACKED[3]
+        model = FakeInput(legacy=transport == "mmio-legacy", ring_features=rings, **options)
+        driver, _ = attach(model, input.Input, source=8, transport=transport)
         opened.append(driver.open())
         return driver, model
 

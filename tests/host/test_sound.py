@@ -15,17 +15,18 @@ shim.install()
 from fake_sound import IO_ERR, NOT_SUPP, FakeSound  # noqa: E402
 from virtio import sound  # noqa: E402
 from virtio.transport import DeviceError  # noqa: E402
-from virtio_host import attach, fresh  # noqa: E402
+from virtio_host import PACKED, SPLIT, attach, fresh  # noqa: E402
 
 
-@pytest.fixture
-def make():
+@pytest.fixture(params=["mmio-split", "pci-packed"])
+def make(request):
     """make(...) -> (open driver, fake device)."""
     opened = []
 
     def make(**options):
-        model = FakeSound(**options)
-        driver, _ = attach(model, sound.Sound, source=8)
+        transport, ring = request.param.split("-")
+        model = FakeSound(ring_features=SPLIT[3] if ring == "split" else PACKED[3], **options)
+        driver, _ = attach(model, sound.Sound, source=8, transport=transport)
         opened.append(driver.open())
         return driver, model
 
