@@ -6,6 +6,7 @@ import struct
 from micropython import const
 
 from .blkqueue import Engine
+from .blkzone import Zones
 from .device import Device
 from .transport import DeviceError
 
@@ -13,8 +14,10 @@ _IN = const(0)
 _OUT = const(1)
 _FLUSH = const(4)
 _GET_ID = const(8)
+_GET_LIFETIME = const(10)
 _DISCARD = const(11)
 _WRITE_ZEROES = const(13)
+_SECURE_ERASE = const(14)
 
 _MAX_BYTES = const(1 << 30)  # of one request: a length field has 32 bits, QEMU's own limit is 2^31
 _SIZE = const(512)  # queue size asked for
@@ -46,8 +49,9 @@ class Blk(Device):
 
     NAME = "blk"
     IDS = (2,)
-    FEATURES = 0x6E76  # SIZE_MAX SEG_MAX GEOMETRY RO BLK_SIZE FLUSH TOPOLOGY CONFIG_WCE DISCARD ..
+    FEATURES = 0x3FE76  # SIZE_MAX SEG_MAX GEOMETRY RO BLK_SIZE FLUSH TOPOLOGY CONFIG_WCE MQ .. ZONED
     FEATURE_NAMES = _FEATURES
+    QUEUES = 1  # most queues that are set up; set it before open() for more
 
     def about(self):
         return "%d sectors%s" % (self.capacity_sectors, " ro" if self.readonly else "")
@@ -55,21 +59,34 @@ class Blk(Device):
     # -- start -------------------------------------------------------------------------
 
     def choose(self, features):
-        """A host-managed zoned disk is refused (5.2.5.2); others work as plain disks.
+        """A host-managed zoned disk needs ZONED and goes without DISCARD (5.2.5.1).
 
         The slots of blkring.py stay where they are in a split ring, which IN_ORDER forbids (2.7.5).
         """
-        if self.offered >> 17 & 1 and self.config_u8(92) == 1:
-            raise DeviceError("%s: host-managed zones are not supported" % self.name)
+        if self.offered >> 17 & 1:
+            model = self.config_u8(92)
+            if model > 2 or model == 1 and not features >> 17 & 1:
+                raise DeviceError("%s: zones of model %d are not supported" % (self.name, model))
+            if model == 1:
+                features &= ~(1 << 13)
+        if self.QUEUES < 2:
+            features &= ~(1 << 12)
         return features if features >> 34 & 1 else features & ~(1 << 35)
 
     def probe(self):
         self._writeback = None  # what was asked for
-        self.vq = vq = self.queue(0, _SIZE)
-        if vq.size < 3:
-            raise DeviceError("%s: a queue of %d cannot hold a request" % (self.name, vq.size))
-        self.engine = Engine(self, vq)
+        count = min(self.config_u16(34), self.QUEUES) if self.has(12) else 1
+        self.engines = []
+        for i in range(max(1, count)):
+            vq = self.queue(i, _SIZE)
+            if vq.size < 3:
+                raise DeviceError("%s: a queue of %d cannot hold a request" % (self.name, vq.size))
+            self.engines.append(Engine(self, vq))
+        self.engine = self.engines[0]
+        self.vq = self.engine.vq
+        self._turn = 0
         self._read_config()
+        self.zones = Zones(self) if self.has(17) and self.config_u8(92) else None
 
     def _read_config(self):
         """Read the fields that were negotiated (2.5.1)."""
@@ -85,12 +102,14 @@ class Blk(Device):
         piece = min(segment * segments, _MAX_BYTES) // size * size
         if piece == 0:
             raise DeviceError("%s: size_max %d is less than a block" % (self.name, size_max))
-        self.engine.set_limits(self.capacity_sectors, size, segment, piece)
+        for engine in self.engines:
+            engine.set_limits(self.capacity_sectors, size, segment, piece)
 
     def config_changed(self):
         """The disk was resized: take the new capacity."""
         self.capacity_sectors = self.config_u64(0)
-        self.engine.set_capacity(self.capacity_sectors)
+        for engine in self.engines:
+            engine.set_capacity(self.capacity_sectors)
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -106,30 +125,46 @@ class Blk(Device):
     def write(self, sector, buf, timeout_ms=_TIMEOUT_MS):
         """Write buf to whole sectors; otherwise like read(). EIO on a read-only disk."""
         self._check_write("write sector %d", sector)
+        if self.zones is not None:
+            self.zones.check(((sector, buf),))
         self.engine.single(_OUT, sector, buf, timeout_ms)
 
-    def read_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH):
+    def _queue(self, queue):
+        # The engine of that queue, or of the one whose turn it is.
+        if queue is None:
+            queue = self._turn
+            self._turn = (queue + 1) % len(self.engines)
+        elif not 0 <= queue < len(self.engines):
+            raise ValueError("%s: queue %d of %d" % (self.name, queue, len(self.engines)))
+        return self.engines[queue]
+
+    def read_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH, queue=None):
         """Read [(sector, buf), ...], as many at once as the queue holds, depth at most.
 
-        The pieces may complete in any order. timeout_ms: without any progress.
+        The pieces may complete in any order. timeout_ms: without any progress. queue: of .engines,
+        else they take turns.
         """
         if pieces:
-            self.engine.run(_IN, pieces, depth, timeout_ms)
+            self._queue(queue).run(_IN, pieces, depth, timeout_ms)
 
-    def write_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH):
+    def write_many(self, pieces, timeout_ms=_TIMEOUT_MS, depth=_DEPTH, queue=None):
         """Write [(sector, buf), ...]; like read_many()."""
         if pieces:
             self._check_write("write sector %d", pieces[0][0])
-            self.engine.run(_OUT, pieces, depth, timeout_ms)
+            if self.zones is not None:
+                self.zones.check(pieces)
+            self._queue(queue).run(_OUT, pieces, depth, timeout_ms)
 
-    def submit(self, what, sector, buf):
+    def submit(self, what, sector, buf, queue=None):
         """Start reading ('r') or writing ('w') sectors; a Request to wait for. Does not block."""
         if what == "r":
-            return self.engine.submit(_IN, ((sector, buf),), _DEPTH)
+            return self._queue(queue).submit(_IN, ((sector, buf),), _DEPTH)
         if what != "w":
             raise ValueError("'r' or 'w', not %r" % (what,))
         self._check_write("write sector %d", sector)
-        return self.engine.submit(_OUT, ((sector, buf),), _DEPTH)
+        if self.zones is not None:
+            self.zones.check(((sector, buf),))
+        return self._queue(queue).submit(_OUT, ((sector, buf),), _DEPTH)
 
     def _check_write(self, what, sector):
         self.check()
@@ -137,11 +172,13 @@ class Blk(Device):
             raise OSError(errno.EIO, "%s: %s: read-only" % (self.name, what % sector))
 
     def on_interrupt(self):
-        self.engine.pump()
+        for engine in self.engines:
+            engine.pump()
 
     # -- other commands ------------------------------------------------------------------------
 
-    def _command(self, kind, sector, readable, writable, timeout_ms=_TIMEOUT_MS):
+    def command(self, kind, sector, readable, writable, timeout_ms=_TIMEOUT_MS):
+        """One request of a type that has no method here; waits for it (5.2.6)."""
         self.check()
         self.engine.command(kind, sector, readable, writable, timeout_ms)
 
@@ -149,25 +186,40 @@ class Blk(Device):
         """Make all finished writes durable; nothing to do where FLUSH was not offered (5.2.6.2)."""
         self.check()
         if self.has(9):
-            self._command(_FLUSH, 0, [], [], timeout_ms)
+            self.command(_FLUSH, 0, [], [], timeout_ms)
 
     def id(self):
         """The serial that the device was given, up to 20 characters."""
         buf = bytearray(20)
-        self._command(_GET_ID, 0, [], [buf])
+        self.command(_GET_ID, 0, [], [buf])
         return bytes(buf).split(b"\0")[0].decode()
+
+    def lifetime(self):
+        """How worn the device says it is: (end of life 0-3, type A, type B in tenths), 5.2.6."""
+        self._need(15)
+        buf = bytearray(6)
+        self.command(_GET_LIFETIME, 0, [], [buf])
+        return struct.unpack("<HHH", buf)
+
+    def _need(self, bit):
+        if not self.has(bit):
+            raise OSError(errno.EOPNOTSUPP, "%s: %s is not offered" % (self.name, _FEATURES[bit]))
+
+    def secure_erase(self, sector, count, timeout_ms=_TIMEOUT_MS):
+        """Make sure that nobody can read what these sectors held, copies included."""
+        self._need(16)
+        limits = self.config_u32(60), self.config_u32(64)
+        self._ranges(_SECURE_ERASE, sector, count, 0, limits, timeout_ms)
 
     def discard(self, sector, count, timeout_ms=_TIMEOUT_MS):
         """Tell the device that these sectors are not needed; what they read as then is open."""
-        if not self.has(13):
-            raise OSError(errno.EOPNOTSUPP, "%s: DISCARD is not offered" % self.name)
+        self._need(13)
         limits = self.config_u32(36), self.config_u32(40)
         self._ranges(_DISCARD, sector, count, 0, limits, timeout_ms)
 
     def write_zeroes(self, sector, count, unmap=False, timeout_ms=_TIMEOUT_MS):
         """Make these sectors read as zeroes; unmap: the device may give their storage back."""
-        if not self.has(14):
-            raise OSError(errno.EOPNOTSUPP, "%s: WRITE_ZEROES is not offered" % self.name)
+        self._need(14)
         limits = self.config_u32(48), self.config_u32(52)
         self._ranges(_WRITE_ZEROES, sector, count, 1 if unmap else 0, limits, timeout_ms)
 
@@ -185,7 +237,7 @@ class Blk(Device):
                 data.extend(struct.pack("<QII", sector, n, flags))
                 sector += n
                 count -= n
-            self._command(kind, 0, [data], [], timeout_ms)
+            self.command(kind, 0, [data], [], timeout_ms)
 
     @property
     def writeback(self):
@@ -194,8 +246,7 @@ class Blk(Device):
 
     @writeback.setter
     def writeback(self, on):
-        if not self.has(11):
-            raise OSError(errno.EOPNOTSUPP, "%s: CONFIG_WCE is not offered" % self.name)
+        self._need(11)
         self.transport.set_config(32, 1, 1 if on else 0)
         self._writeback = on
 

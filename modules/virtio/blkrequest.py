@@ -7,8 +7,11 @@ from micropython import const
 
 _OUT = const(1)
 
-KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 11: "discard", 13: "write zeroes"}
-_STATUS = {1: "IOERR", 2: "UNSUPP", 0xFF: "no status written"}
+KINDS = {0: "read", 1: "write", 4: "flush", 8: "get id", 10: "get lifetime", 11: "discard", 13: "write zeroes"}
+KINDS.update({14: "secure erase", 15: "zone append", 16: "zone report", 18: "zone open", 20: "zone close"})
+KINDS.update({22: "zone finish", 24: "zone reset", 26: "zone reset all"})
+_STATUS = {1: "IOERR", 2: "UNSUPP", 3: "ZONE_INVALID_CMD", 4: "ZONE_UNALIGNED_WP", 5: "ZONE_OPEN_RESOURCE"}
+_STATUS.update({6: "ZONE_ACTIVE_RESOURCE", 0xFF: "no status written"})
 
 
 @micropython.native

@@ -68,7 +68,7 @@ class Layers:
         """ValueError: neither TCP nor UDP over IPv4 or IPv6, a fragment, or cut short."""
         try:
             self._parse(frame)
-        except (IndexError, struct.error):
+        except IndexError:
             raise ValueError("a frame of %d bytes ends in its headers" % len(frame))
         if self.payload > len(frame):
             raise ValueError("a frame of %d bytes ends in its headers" % len(frame))
@@ -98,14 +98,14 @@ class Layers:
     def _ipv4(self, frame, at):
         self.family = 4
         self.protocol = frame[at + 9]
-        if struct.unpack_from(">H", frame, at + 6)[0] & 0x3FFF:
+        if (frame[at + 6] << 8 | frame[at + 7]) & 0x3FFF:
             raise ValueError("no checksum to offload: a fragment")
         self.l4 = at + (frame[at] & 15) * 4
-        self.size = struct.unpack_from(">H", frame, at + 2)[0] - self.l4 + at
+        self.size = (frame[at + 2] << 8 | frame[at + 3]) - self.l4 + at
 
     def _ipv6(self, frame, at):
         self.family = 6
-        end = at + 40 + struct.unpack_from(">H", frame, at + 4)[0]
+        end = at + 40 + (frame[at + 4] << 8 | frame[at + 5])
         self.protocol = frame[at + 6]
         at += 40
         while self.protocol in (0, 43, 60):  # hop-by-hop, routing, destination options

@@ -5,7 +5,7 @@ import struct
 from fake_device import FEATURES_OK, FakeDevice, require
 
 SIZE_MAX, SEG_MAX, GEOMETRY, RO, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE = 1, 2, 4, 5, 6, 9, 10, 11
-DISCARD, WRITE_ZEROES, ZONED = 13, 14, 17
+MQ, DISCARD, WRITE_ZEROES, LIFETIME, SECURE_ERASE, ZONED = 12, 13, 14, 15, 16, 17
 
 _FORMAT = "<QIIHBBIBBHIBBHIIIIIB3xIIIIIIIIB"
 _NAMES = (
@@ -41,6 +41,11 @@ class FakeBlk(FakeDevice):
         48: (4, WRITE_ZEROES),
         52: (4, WRITE_ZEROES),
         56: (1, WRITE_ZEROES),
+        34: (2, MQ),
+        60: (4, SECURE_ERASE),
+        64: (4, SECURE_ERASE),
+        68: (4, SECURE_ERASE),
+        **{at: (4, ZONED) for at in range(72, 92, 4)},
         92: (1, ZONED),
     }
 
@@ -51,13 +56,23 @@ class FakeBlk(FakeDevice):
             if name in config:
                 config[name] = options.pop(name)
         packed = struct.pack(_FORMAT, *(config[name] for name in _NAMES))
-        super().__init__(features=features, config=packed, queues=(queue,), **options)
+        super().__init__(features=features, config=packed, queues=(queue,) * max(1, config["num_queues"]), **options)
         self.settings = config
         self.disk = bytearray((i * 7 + i // 512) & 0xFF for i in range(512 * sectors))
         self.bad = set()
         self.status_of = None  # callable(kind, sector) -> status byte, to lie
         self.requests = []  # (kind, sector, bytes), in order
         self.segments_seen = []
+        self.used_queues = []  # index of each request's queue
+        # Zones: [kind, state, pointer] each; the first one is conventional.
+        size = config["zone_sectors"]
+        self.zone_list = [[2 if n else 1, 1 if n else 0, n * size] for n in range(sectors // size)] if size else []
+
+    def _check_features(self):
+        super()._check_features()
+        if self.offered >> ZONED & 1 and self.settings["model"] == 1:
+            require(self.has(ZONED), "BLK-09", "a host-managed disk as a plain one")
+            require(not self.has(DISCARD), "BLK-07", "DISCARD on a host-managed disk")
 
     def read_config(self, off, width):
         if off == 32:
@@ -83,6 +98,7 @@ class FakeBlk(FakeDevice):
         room = chain.room - 1
         payload = data[16:]
         require(chain.writable[-1][-1] not in (0, 1, 2), "STYLE-4.6", "status byte is preset")
+        self.used_queues.append(queue.index)
         self.requests.append((kind, sector, room or len(payload)))
         self._check_segments(chain)
         answer = self._command(kind, sector, payload, room)
@@ -117,8 +133,14 @@ class FakeBlk(FakeDevice):
         if kind == 8:
             require(room == 20, "BLK-21", "%d bytes" % room)
             return 0, b"fake-disk-0001".ljust(20, b"\0")
-        if kind in (11, 13):
+        if kind == 10:
+            require(self.has(LIFETIME) and room == 6, "BLK-LIFETIME", "%d bytes" % room)
+            return 0, struct.pack("<HHH", 1, 3, 4)
+        if kind in (11, 13, 14):
             return self._ranges(kind, payload)
+        if kind in (15, 16, 18, 20, 22, 24, 26):
+            require(self.has(ZONED), "BLK-06", "zone request %d" % kind)
+            return self._zone(kind, sector, payload, room)
         return 2, b""
 
     def _transfer(self, kind, sector, n, payload):
@@ -131,19 +153,81 @@ class FakeBlk(FakeDevice):
             return 1, b""
         if kind == 0:
             return 0, self.disk[512 * sector : 512 * sector + n]
+        if self.zone_list and self.settings["model"] == 1:
+            status = self._sequential(sector, n)
+            if status:
+                return status, b""
         self.disk[512 * sector : 512 * sector + n] = payload
+        return 0, b""
+
+    def _sequential(self, sector, n):
+        size = self.settings["zone_sectors"]
+        zone = self.zone_list[sector // size]
+        if zone[0] == 1:
+            return 0
+        grain = self.settings["write_granularity"]
+        require(n % grain == 0, "BLK-39", "%d bytes" % n)
+        require(512 * sector % grain == 0, "BLK-40", "sector %d" % sector)
+        start = sector // size * size
+        end = sector + n // 512
+        require(zone[2] <= sector and end <= start + size, "BLK-41", "%d+%d, pointer %d" % (sector, n // 512, zone[2]))
+        if sector != zone[2]:
+            return 4
+        zone[2] = end
+        zone[1] = 14 if end == start + size else 2
+        return 0
+
+    def _zone(self, kind, sector, payload, room):
+        size = self.settings["zone_sectors"]
+        if kind == 16:
+            require(room >= 64 and room % 64 == 0 and not payload, "BLK-31", "%d bytes" % room)
+            require(sector < len(self.disk) // 512, "BLK-31", "sector %d" % sector)
+            first = sector // size
+            zones = self.zone_list[first : first + room // 64 - 1]
+            out = struct.pack("<Q56x", len(zones))
+            for i, (zone, state, pointer) in enumerate(zones):
+                out += struct.pack("<QQQBB38x", size, (first + i) * size, pointer, zone, state)
+            return 0, out.ljust(room, b"\0")
+        if kind == 26:
+            require(sector == 0, "BLK-34", "sector %d" % sector)
+            for n, zone in enumerate(self.zone_list):
+                if zone[0] != 1:
+                    zone[1:] = [1, n * size]
+            return 0, b""
+        require(sector % size == 0, "BLK-35" if kind == 15 else "BLK-33", "sector %d" % sector)
+        zone = self.zone_list[sector // size]
+        if kind == 15:
+            grain = self.settings["write_granularity"]
+            require(len(payload) and len(payload) % grain == 0, "BLK-36", "%d bytes" % len(payload))
+            require(len(payload) <= 512 * self.settings["max_append"], "BLK-37", "%d bytes" % len(payload))
+            require(room == 8, "BLK-38", "%d bytes" % room)
+            where = zone[2]
+            if zone[0] == 1 or where + len(payload) // 512 > sector + size:
+                return 3, b""
+            self.disk[512 * where : 512 * where + len(payload)] = payload
+            zone[1:] = [2, where + len(payload) // 512]
+            return 0, struct.pack("<Q", where)
+        require(not payload and not room, "BLK-33", "data with request %d" % kind)
+        if zone[0] == 1:
+            return 3, b""
+        if kind == 18 and sum(z[1] == 3 for z in self.zone_list) >= self.settings["max_open"]:
+            return 5, b""
+        zone[1] = {18: 3, 20: 4, 22: 14, 24: 1}[kind]
+        if kind == 24:
+            zone[2] = sector
         return 0, b""
 
     def _ranges(self, kind, payload):
         require(payload and len(payload) % 16 == 0, "BLK-20", "%d bytes" % len(payload))
-        name = "discard" if kind == 11 else "write_zeroes"
-        require(self.has(DISCARD if kind == 11 else WRITE_ZEROES), "BLK-20", "not negotiated")
-        clause = "BLK-22" if kind == 11 else "BLK-24"
+        names = {11: ("discard", DISCARD, "BLK-22"), 13: ("write_zeroes", WRITE_ZEROES, "BLK-24")}
+        names[14] = ("secure_erase", SECURE_ERASE, "BLK-23")
+        name, bit, clause = names[kind]
+        require(self.has(bit), "BLK-20", "not negotiated")
         require(len(payload) // 16 <= self.settings["max_%s_seg" % name], clause)
         for off in range(0, len(payload), 16):
             sector, count, flags = struct.unpack_from("<QII", payload, off)
             require(flags & ~1 == 0, "BLK-27", "flags %#x" % flags)
-            if kind == 11:
+            if kind != 13:
                 require(flags == 0, "BLK-27", "unmap in a discard")
             require(count <= self.settings["max_%s_sectors" % name], clause, "%d sectors" % count)
             require(sector + count <= len(self.disk) // 512, "BLK-15")

@@ -9,7 +9,10 @@ from fake_blk import (
     DISCARD,
     FLUSH,
     GEOMETRY,
+    LIFETIME,
+    MQ,
     RO,
+    SECURE_ERASE,
     SEG_MAX,
     SIZE_MAX,
     TOPOLOGY,
@@ -425,10 +428,13 @@ def test_queue_too_small_for_a_request_is_refused(size):
     assert device.status & 128
 
 
-@pytest.mark.clauses("BLK-07", "BLK-06", "BLK-09")
-def test_host_managed_zones_are_refused():
-    device = FakeBlk(features=mask(ZONED, DISCARD), model=1)
+@pytest.mark.clauses("BLK-06", "BLK-09")
+@pytest.mark.parametrize("model, mine", [(3, Blk.FEATURES), (255, Blk.FEATURES), (1, Blk.FEATURES & ~mask(ZONED))])
+def test_zones_that_cannot_be_managed_are_refused(model, mine):
+    """An unknown model; or host-managed zones and a driver told to leave ZONED alone."""
+    device = FakeBlk(features=mask(ZONED, DISCARD), model=model, zone_sectors=16)
     disk, _ = attach(device, Blk)
+    disk.FEATURES = mine
     with pytest.raises(DeviceError, match="zones"):
         disk.open()
     assert device.status == 131
@@ -436,10 +442,125 @@ def test_host_managed_zones_are_refused():
 
 @pytest.mark.parametrize("model", [0, 2])
 @pytest.mark.clauses("BLK-06", "BLK-08", "BLK-10", "BLK-11")
-def test_other_zone_models_are_plain_disks(model):
-    disk, device = blk(features=mask(ZONED, DISCARD), model=model, max_discard_seg=1)
-    assert not disk.has(ZONED) and disk.has(DISCARD)
+def test_other_zone_models_are_plain_disks_too(model):
+    disk, device = blk(features=mask(ZONED, DISCARD), model=model, max_discard_seg=1, zone_sectors=16)
+    assert disk.has(ZONED) and disk.has(DISCARD) and (disk.zones is None) == (model == 0)
     disk.read(0, bytearray(512))
+    disk.write(50, bytes(512))
+    disk.write(20, bytes(1024))
+
+
+ZONES = dict(sectors=128, zone_sectors=16, max_open=2, max_active=3, max_append=4, write_granularity=1024, model=1)
+
+
+@pytest.mark.clauses("BLK-07", "BLK-30", "BLK-31", "BLK-32", "BLK-33", "BLK-34", "BLK-35", "BLK-36", "BLK-37", "BLK-38")
+def test_host_managed_zones(transport):
+    disk, device = blk(transport, features=mask(ZONED, DISCARD), **ZONES)
+    zones = disk.zones
+    assert not disk.has(DISCARD) and (zones.managed, zones.sectors, zones.max_open) == (True, 16, 2)
+    found = zones.report()
+    assert [z.start for z in found] == list(range(0, 128, 16)) and found[0].kind == "conventional"
+    assert [z.start for z in zones.report(37, 2)] == [32, 48]
+    assert zones.append(16, b"a" * 1024) == 16 and zones.append(16, b"b" * 2048) == 18
+    assert repr(zones.report(16, 1)) == "[<zone 16+16 sequential open at 22>]"
+    zones.open(32)
+    zones.open(48)
+    with pytest.raises(OSError, match="zone open: ZONE_OPEN_RESOURCE"):
+        zones.open(64)
+    zones.close(32)
+    zones.finish(48)
+    assert [z.state for z in zones.report(16, 3)] == ["open", "closed", "full"]
+    zones.reset(16)
+    assert zones.report(16, 1)[0].pointer == 16
+    zones.reset_all()
+    assert {z.state for z in zones.report(16)} == {"empty"}
+    with pytest.raises(OSError, match="zone append: ZONE_INVALID_CMD"):
+        zones.append(0, bytes(1024))
+    for call in (
+        lambda: zones.append(17, bytes(1024)),
+        lambda: zones.append(16, bytes(512)),
+        lambda: zones.append(16, bytes(4096)),
+        lambda: zones.append(16, b""),
+        lambda: zones.open(1),
+        lambda: zones.close(128),
+        lambda: zones.finish(-16),
+        lambda: zones.reset(8),
+        lambda: zones.report(128),
+    ):
+        with pytest.raises(ValueError):
+            call()
+
+
+@pytest.mark.clauses("BLK-39", "BLK-40", "BLK-41")
+def test_sequential_zones_are_written_in_order(transport):
+    disk, device = blk(transport, features=mask(ZONED), **ZONES)
+    disk.write(0, bytes(1024))  # conventional
+    disk.write(9, bytes(512))
+    disk.write_many([(16, b"1" * 1024), (18, b"2" * 1024), (32, b"3" * 2048)])
+    disk.submit("w", 20, b"4" * 1024).wait()
+    assert device.disk[16 * 512 : 22 * 512] == b"1" * 1024 + b"2" * 1024 + b"4" * 1024
+    before = len(device.requests)
+    for pieces in (
+        [(22, bytes(512))],
+        [(23, bytes(1024))],
+        [(24, bytes(1024))],
+        [(20, bytes(1024))],
+        [(22, bytes(6 * 1024))],
+        [(22, bytes(1024)), (22, bytes(1024))],
+    ):
+        with pytest.raises(ValueError):
+            disk.write_many(pieces)
+        with pytest.raises(ValueError):
+            disk.write(*pieces[-1]) if len(pieces) == 1 else disk.write_many(pieces)
+    assert {kind for kind, _, _ in device.requests[before:]} <= {16}  # reports alone reached the disk
+
+
+@pytest.mark.parametrize("transport", [*TRANSPORTS, "mmio-packed"])
+def test_several_queues(transport):
+    device_options = dict(features=mask(MQ), num_queues=3, sectors=256)
+    device = FakeBlk(legacy=transport.endswith("legacy"), **device_options)
+    disk, _ = attach(device, Blk, transport=transport.replace("-packed", ""))
+    disk.QUEUES = 8
+    disk.open()
+    assert len(disk.engines) == 3
+    for n in range(6):
+        buf = bytearray(1024)
+        disk.read_many([(2 * n, buf)])
+        assert buf == device.disk[1024 * n : 1024 * n + 1024]
+    assert device.used_queues == [0, 1, 2, 0, 1, 2]
+    requests = [disk.submit("r", n, bytearray(512), queue=n % 3) for n in range(30)]
+    for request in requests:
+        request.wait()
+    assert [bytes(r.pieces[0][1]) for r in requests] == [bytes(device.disk[512 * n : 512 * n + 512]) for n in range(30)]
+    disk.write_many([(5, b"x" * 512)], queue=2)
+    disk.write(6, b"y" * 512)
+    assert device.disk[5 * 512 : 7 * 512] == b"x" * 512 + b"y" * 512
+    with pytest.raises(ValueError, match="queue 3 of 3"):
+        disk.read_many([(0, bytearray(512))], queue=3)
+    device.resize(300)
+    disk.poll_config()
+    disk.read_many([(299, bytearray(512))], queue=1)
+    disk.close()
+
+
+def test_one_queue_is_enough_by_default():
+    disk, device = blk(features=mask(MQ), num_queues=4)
+    assert not disk.has(MQ) and len(disk.engines) == 1
+
+
+@pytest.mark.clauses("BLK-20", "BLK-23")
+def test_lifetime_and_secure_erase(transport):
+    limits = dict(max_secure_erase_sectors=8, max_secure_erase_seg=2)
+    disk, device = blk(transport, features=mask(LIFETIME, SECURE_ERASE), **limits)
+    assert disk.lifetime() == (1, 3, 4)
+    disk.secure_erase(1, 33)
+    assert device.disk[512 : 34 * 512] == bytes(33 * 512)
+    disk.close()
+    fresh()
+    disk, device = blk(transport)
+    for call in (disk.lifetime, lambda: disk.secure_erase(0, 1)):
+        with pytest.raises(OSError, match="not offered"):
+            call()
 
 
 # -- other commands -------------------------------------------------------------------------------
@@ -572,4 +693,4 @@ def test_model_catches_a_write_of_half_a_sector():
     """The model itself."""
     disk, device = blk()
     with pytest.raises(Violation, match="BLK-19"):
-        disk._command(1, 0, [bytes(100)], [])
+        disk.command(1, 0, [bytes(100)], [])

@@ -41,7 +41,7 @@ def machine(request, tmp_path_factory):
         options += ",queue-size=512"  # as many as virtio-mmio has; the default leaves one free beside the slots
     disks = [
         variant.disk(paths[0], "serial=plain-disk-0123456789" + options, discard="unmap"),
-        variant.disk(paths[1], "serial=ro" + options, readonly="on"),
+        variant.disk(paths[1], "serial=ro,num-queues=3" + options, readonly="on"),
         variant.disk(paths[2], "logical_block_size=4096,physical_block_size=4096" + options),
         variant.disk(f"blkdebug:{rules}:{paths[3]}", "serial=bad" + options),
         variant.disk(paths[4], "serial=scratch" + options),
@@ -452,3 +452,20 @@ d = virtio.open('dice0')
 def test_help_names_the_words(guest):
     text = guest.exec("import virtio\nvirtio.help()\nhelp(virtio)")
     assert text.count("devices()") == 2 and text.count("U-Boot's 'virtio scan'") == 2
+
+
+def test_several_queues_take_turns(guest):
+    guest.exec("import virtio\nd = virtio.devices()[1]\nd.QUEUES = 8\nd.open()")
+    assert guest.eval("(d.has(12), len(d.engines), sorted(d.queues))") == (True, 3, [0, 1, 2])
+    guest.exec(
+        "def words(sectors, queue):\n"
+        "    pieces = [(n, bytearray(512)) for n in sectors]\n"
+        "    d.read_many(pieces, queue=queue)\n"
+        "    return [n for n, buf in pieces if int.from_bytes(buf[:4], 'little') != n]\n"
+    )
+    assert guest.eval("[words(range(q or 3, 3000, 7), q) for q in (0, 1, 2, None, None, None)]", timeout=30) == [[]] * 6
+    guest.exec("r = [d.submit('r', n, bytearray(512), queue=n % 3) for n in range(90)]\nfor x in r: x.wait()")
+    assert guest.eval("[int.from_bytes(x.pieces[0][1][:4], 'little') for x in r]") == list(range(90))
+    assert guest.eval("[q.in_flight for q in d.queues.values()]") == [0, 0, 0]
+    guest.exec("d.close()\nd.QUEUES = 1\nd.open()")
+    assert guest.eval("(d.has(12), len(d.engines))") == (False, 1)

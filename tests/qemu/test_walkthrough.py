@@ -25,6 +25,9 @@ PAGES = [
     ("fdt/README.md", 20),
     ("virtio/docs/interrupts.md", 25),
     ("virtio/docs/rings.md", 15),
+    ("virtio/docs/blk.md", 12),
+    ("virtio/docs/net.md", 14),
+    ("virtio/docs/console.md", 5),
 ]
 
 
