@@ -186,11 +186,14 @@ def _owners():
 
 
 def _parts(dev):
+    seen = []  # a part may be named twice
     for value in dev.__dict__.values():
         for part in value if isinstance(value, (list, tuple)) else (value,):
             if hasattr(part, "vq") or hasattr(part, "queue") or hasattr(part, "st"):
                 if not hasattr(part, "queues") and hasattr(part, "__dict__") and part not in dev.queues.values():
-                    yield part
+                    if part not in seen:
+                        seen.append(part)
+                        yield part
 
 
 def _text(event):
