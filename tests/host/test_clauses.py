@@ -2,6 +2,7 @@
 
 import arguments
 import clauselist
+import coverage_table
 import markers
 import mutations_list
 import pytest
@@ -150,3 +151,10 @@ def test_mutations_are_checked(tmp_path, entry, problem):
         assert list(mutations) == ["MMIO-05"] and not errors
     else:
         assert problem in errors[0] and errors[0].startswith("x.py:2: MMIO-")
+
+
+def test_every_must_has_a_test_or_an_argument_and_every_mutation_fits():
+    """What `make clauses` fails for."""
+    table = coverage_table.Table()
+    assert table.errors == []
+    assert table.missing == []
