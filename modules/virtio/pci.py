@@ -139,8 +139,7 @@ class PCI(PCIBase):
         for field, addr in ((_QUEUE_DESC, desc), (_QUEUE_DRIVER, avail), (_QUEUE_DEVICE, used)):
             common.put(field, 4, addr & 0xFFFFFFFF)
             common.put(field + 4, 4, addr >> 32)
-        if self.vectors is not None:
-            self._map(self._set_queue_vector, "queue %d" % index, self.vectors.of_queue(index))
+        self.map_queue(index)
         common.put(_QUEUE_ENABLE, 2, 1)
 
     def notify_register(self, index):
@@ -204,7 +203,8 @@ class PCI(PCIBase):
         self._common.put(_CONFIG_MSIX_VECTOR, 2, vector)
         return self._common.get(_CONFIG_MSIX_VECTOR, 2)
 
-    def _set_queue_vector(self, vector):
+    def set_queue_vector(self, vector):
+        """The same for the selected queue."""
         self._common.put(_QUEUE_MSIX_VECTOR, 2, vector)
         return self._common.get(_QUEUE_MSIX_VECTOR, 2)
 

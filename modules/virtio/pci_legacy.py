@@ -102,8 +102,7 @@ class PCILegacy(PCIBase):
             raise DeviceError("%s: the size of queue %d is %d, not %d" % (self.name, index, now, size))
         if desc % _PAGE or desc >> 44:
             raise ValueError("a legacy queue needs a page below 16 TiB")
-        if self.vectors is not None:
-            self._map(self._set_queue_vector, "queue %d" % index, self.vectors.of_queue(index))
+        self.map_queue(index)
         mem32[self.base + _QUEUE_ADDRESS] = desc // _PAGE
 
     def queue_stop(self, index):
@@ -131,7 +130,8 @@ class PCILegacy(PCIBase):
         mem16[self.base + _CONFIG_MSIX_VECTOR] = vector
         return mem16[self.base + _CONFIG_MSIX_VECTOR]
 
-    def _set_queue_vector(self, vector):
+    def set_queue_vector(self, vector):
+        """The same for the selected queue."""
         mem16[self.base + _QUEUE_MSIX_VECTOR] = vector
         return mem16[self.base + _QUEUE_MSIX_VECTOR]
 

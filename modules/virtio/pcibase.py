@@ -20,6 +20,7 @@ class Vectors:
         self.transport = transport
         self.table = table
         self.handler = None
+        self.mapped = False  # configuration changes have their vector
         self.messages = []
         self.missed = 0  # bits that came while nobody was connected
         import irq
@@ -144,16 +145,25 @@ class PCIBase:
 
         try:
             self.vectors = Vectors(self, MSIX(self.function), self.num_queues())
-            self._map(self.set_config_vector, "the configuration", 0)
         except OSError:
-            if self.vectors is not None:
-                self.vectors.close()
-                self.vectors = None
+            pass  # the pin, then
 
-    def _map(self, set_vector, what, vector):
-        """Map an event to a vector; the device has to confirm it (4.1.5.1.2.2)."""
-        if set_vector(vector) != vector:
-            raise DeviceError("%s: %s gets no MSI-X vector" % (self.name, what))
+    def map_queue(self, index):
+        """Map a queue to its vector, before the first one configuration changes to theirs.
+
+        The device has to confirm it (4.1.5.1.2.2). Where it does not for the configuration, the pin serves.
+        """
+        vectors = self.vectors
+        if vectors is not None and not vectors.mapped:
+            if self.set_config_vector(0) != 0:
+                vectors.close()
+                self.vectors = vectors = None
+            else:
+                vectors.mapped = True
+        if vectors is not None:
+            vector = vectors.of_queue(index)
+            if self.set_queue_vector(vector) != vector:
+                raise DeviceError("%s: queue %d gets no MSI-X vector" % (self.name, index))
 
     def connect(self, handler):
         """Call handler(bits, queue index or None) by interrupt. OSError(ENODEV): there is no way."""

@@ -6,7 +6,7 @@ FakeHost().plug(registers, 1)
 
 import riscv
 from fake_bus import FakeFunction
-from fake_rules import NOTIF_CONFIG_DATA, NOTIFICATION_DATA, RING_PACKED, RING_RESET, require
+from fake_rules import FEATURES_OK, NOTIF_CONFIG_DATA, NOTIFICATION_DATA, RING_PACKED, RING_RESET, require
 from shim.memory import memory
 
 TRANSITIONAL = {1: 0x1000, 2: 0x1001, 5: 0x1002, 3: 0x1003, 8: 0x1004, 4: 0x1005, 9: 0x1009}
@@ -287,6 +287,8 @@ class FakePCI(FakeFunction):
 
     def _vector(self, value):
         require(self.msix_on, "PCI-48", "vector without MSI-X")
+        settled = self.device.features_written if self.device.legacy else self.device.status & FEATURES_OK
+        require(settled, "GEN-INIT-08", "a vector before the features are settled")
         require(value == NO_VECTOR or value < self.msix, "PCI-45", "vector %d of %d" % (value, self.msix))
         return NO_VECTOR if self.refuse_vectors else value
 
