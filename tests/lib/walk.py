@@ -25,7 +25,11 @@ def machine(text, folder):
         at = words.index(option)
         assert words[at + 1] == value
         del words[at : at + 2]
-    words.remove("-nographic")
+    if "-serial" in words:  # a window may open
+        at = words.index("-serial")
+        del words[at : at + 2]
+    else:
+        words.remove("-nographic")
     mem = "128M"
     if "-m" in words:
         at = words.index("-m")

@@ -1,7 +1,11 @@
 """The sessions in the pages about input and graphics, each in the machine that it describes."""
 
+from pathlib import Path
+
 import pytest
-import walkthrough
+import walk
+
+DOCS = Path(__file__).parents[2] / "modules/virtio/docs"
 
 
 def press(guest, keys):
@@ -27,7 +31,7 @@ def pixel(guest, path, x, y):
 
 @pytest.mark.parametrize("page, least", [("input.md", 20), ("gpu.md", 25)])
 def test_the_page_tells_the_truth(new_guest, page, least, tmp_path):
-    def on_host(guest, words):
+    def on_host(words):
         what, *rest = words.split()
         if what == "press":
             press(guest, rest)
@@ -36,7 +40,7 @@ def test_the_page_tells_the_truth(new_guest, page, least, tmp_path):
         else:
             assert what == "pixel" and pixel(guest, tmp_path / "screen.ppm", *rest[:2]) == rest[2], words
 
-    path = walkthrough.MODULES / "virtio/docs" / page
-    guest = new_guest(legacy=True, extra=walkthrough.machine(path), allow=["fb 8 8$"])
+    text = (DOCS / page).read_text()
+    guest = new_guest(**walk.machine(text, tmp_path), allow=["fb 8 8$"])
     guest.wait_prompt()
-    assert walkthrough.check(guest, path, on_host) > least
+    assert walk.play(guest, text, on_host) > least
