@@ -61,7 +61,7 @@ def mutations(words):
     _, errors = mutations_list.read(known, markers.read(known))
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
-    chosen = [m for m in mutations_list.entries() if m.clause in known]
+    chosen = [m for m in mutations_list.entries() if m.clause in known and mutations_list.occurrences(m) == 1]
     if args.only:
         chosen = [m for m in chosen if {m.clause, known[m.clause].group} & set(args.only)]
     missed = run_mutations(chosen, args.jobs)

@@ -39,11 +39,16 @@ def read(known, marked, folder=HERE / "mutations", modules=MODULES):
     return found, errors
 
 
+def occurrences(mutation, modules=MODULES):
+    """How often the old text occurs where it should; only once will do."""
+    path = modules / mutation.file
+    return path.read_text(encoding="utf-8").count(mutation.old) if path.exists() else 0
+
+
 def _faults(mutation, known, marked, modules):
     if mutation.clause not in known:
         yield "there is no such clause"
-    path = modules / mutation.file
-    count = path.read_text(encoding="utf-8").count(mutation.old) if path.exists() else 0
+    count = occurrences(mutation, modules)
     if count != 1:
         yield f"the old text occurs {count} times in {mutation.file}, not once"
     node = mutation.test.split("[")[0]

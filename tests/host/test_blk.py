@@ -53,9 +53,7 @@ def code(info):
 
 
 @pytest.mark.parametrize("transport,features", CASES)
-@pytest.mark.clauses(
-    "BLK-01", "BLK-12", "BLK-19", "BLK-LEG-01", "BLK-LEG-03", "BLK-LEG-10", "SPLIT-FRAME-03", "SPLIT-LEGLAYOUT-04"
-)
+@pytest.mark.clauses("BLK-01", "BLK-12", "BLK-19", "BLK-LEG-03", "BLK-LEG-10", "SPLIT-FRAME-03")
 def test_read_and_write_move_the_right_bytes(transport, features, size):
     disk, device = blk(transport, ring_features=features, queue=size)
     buf = bytearray(1536)
@@ -633,7 +631,7 @@ def test_topology_and_geometry():
 # -- resize ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.clauses("BLK-14")
+@pytest.mark.clauses("BLK-LEG-01", "BLK-14")
 def test_resize_is_seen(transport):
     disk, device = blk(transport)
     device.resize(128)

@@ -577,7 +577,7 @@ def test_mac_table(attach):
     assert model.commands == [(1, 0, two), (1, 0, bytes(8))]
 
 
-@pytest.mark.clauses("NET-LEG-07")
+@pytest.mark.clauses("NET-LEG-12", "NET-LEG-07")
 def test_vlans(attach):
     device, model = control(attach)
     device.ctrl.vlan_add(0x123)

@@ -118,7 +118,7 @@ def test_full_queue_says_eagain_and_recovers(features):
 
 @pytest.mark.parametrize("transport,features", CASES)
 @pytest.mark.parametrize("start", [0, 65500])
-@pytest.mark.clauses("SPLIT-AVAIL-01", "SPLIT-ANOTIF-04", "SPLIT-ANOTIF-06", "SPLIT-ANOTIF-07")
+@pytest.mark.clauses("SPLIT-LEGLAYOUT-04", "SPLIT-AVAIL-01", "SPLIT-ANOTIF-04", "SPLIT-ANOTIF-06", "SPLIT-ANOTIF-07")
 @pytest.mark.clauses("PACKED-WRAP-01", "PACKED-WRAP-02", "PACKED-WRAP-03", "PACKED-EVENT-02", "PACKED-EVENT-03")
 @pytest.mark.clauses("PACKED-DESC-01", "PACKED-DESC-02", "PACKED-SG-04", "PACKED-SG-05", "PACKED-SG-11")
 def test_many_in_flight_complete_in_any_order_across_the_wrap(transport, features, start):

@@ -95,7 +95,7 @@ def test_long_transfers_are_cut_to_what_the_device_allows():
     assert model.units[(0, 0)].log.count(0x28) == 8
 
 
-@pytest.mark.clauses("SCSI-05", "SCSI-06")
+@pytest.mark.clauses("SCSI-05")
 @pytest.mark.parametrize("limit, queue", [(3, 64), (16, 64), (64, 8), (0, 64)])
 def test_many_commands_are_under_way_but_never_more_than_a_unit_may_have(limit, queue):
     driver, model = rig(cmd_per_lun=limit or 1, queue=queue)

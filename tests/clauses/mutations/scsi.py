@@ -75,8 +75,14 @@ MUTATIONS = [
         "SCSI-LEG-07",
         "virtio/scsicommand.py",
         "        writable = (command.resp,) if into is None else (command.resp, into)\n",
-        "        halves = memoryview(command.resp)\n"
-        "        writable = (halves[:12], halves[12:]) if into is None else (command.resp, into)\n",
+        "        halves = memoryview(command.resp)\n        writable = (halves[:12], halves[12:]) if into is None else (command.resp, into)\n",
+        "tests/host/test_scsi.py::test_all_units_are_found_and_described",
+    ),
+    (
+        "SCSI-LEG-03",
+        "virtio/scsicommand.py",
+        'struct.unpack_from("<IIHBB", resp)',
+        'struct.unpack_from(">IIHBB", resp)',
         "tests/host/test_scsi.py::test_all_units_are_found_and_described",
     ),
 ]

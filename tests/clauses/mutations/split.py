@@ -197,4 +197,18 @@ MUTATIONS = [
         "s[22] | old << 16 if s[15] & 16",
         "tests/host/test_queue.py::test_notification_tells_where_the_next_chain_goes",
     ),
+    (
+        "SPLIT-ANOTIF-01",
+        "virtio/dma.py",
+        "self._raw = bytearray(size + align - 1)",
+        'self._raw = bytearray(b"\\1" * (size + align - 1))',
+        "tests/host/test_mmio.py::test_open_keeps_to_the_register_rules",
+    ),
+    (
+        "SPLIT-LEGLAYOUT-04",
+        "virtio/ring.py",
+        "    ptr16(ptr64(st)[1])[2 + (idx & s[8])] = head\n",
+        "    ptr16(ptr64(st)[1])[2 + (idx & s[8])] = head << 8 | head >> 8\n",
+        "tests/host/test_queue.py::test_many_in_flight_complete_in_any_order_across_the_wrap",
+    ),
 ]
