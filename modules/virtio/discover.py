@@ -15,6 +15,7 @@ _BUILTIN.update(
         9: ("p9", "P9"),
         16: ("gpu", "GPU"),
         18: ("input", "Input"),
+        19: ("vsock", "VSock"),
         20: ("crypto", "Crypto"),
         25: ("sound", "Sound"),
     }

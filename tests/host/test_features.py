@@ -16,8 +16,12 @@ DEFINED = {
     9: {0},
     16: set(range(6)),
     18: set(),
+    19: {0, 1, 2},
     20: set(range(6)),
+    23: set(range(7)),
+    24: {0, 1, 2},
     25: {0},
+    27: {0},
 }
 LEGACY = {1: {6, 41, 42}, 2: {0, 7}}
 # Bits for all types (6) that have a meaning over MMIO and, without virtual functions and admin queues, over PCI.
