@@ -340,6 +340,11 @@ def test_good_trace_of_legacy_pci_breaks_nothing():
     assert counts == {"resets": 2, "inits": 1, "queues": 1, "notifications": 1, "interrupts": 1, "acks": 0}
 
 
+def test_a_function_may_be_driven_by_one_interface_after_the_other():
+    modern = [a for a in PCI_GOOD if a not in CAPABILITIES]
+    assert run([*CAPABILITIES, *PORTS_GOOD[1:], *modern, *PORTS_GOOD[4:]], quiet=True).broken == []
+
+
 PORTS_BROKEN = {
     "ports of nobody": ([a for a in PORTS_GOOD if a != PORTS_GOOD[3]], "PCI-LEG-01"),
     "reset is not waited for": (change(PORTS_GOOD, port(R, 0x12, 0, 1)), "GEN-RESET-01"),

@@ -97,23 +97,24 @@ class Trace:
 
     def _pci(self, access, kind):
         """Find the function whose capability of that kind covers the address."""
+        addr = _port(access) if "-pio-" in access.name else access.addr
         for function in self.functions.values():
             if not function.virtio:
                 continue
             where = function.structures().get(kind)
-            if where and where[0] <= access.addr < where[0] + where[1]:
+            if where and where[0] <= addr < where[0] + where[1]:
                 break
         else:
             return self.say("PCI-40", f"{access.name} at {access.addr:#x}: no capability was read that leads there")
         device = self.devices.get(function.name)
-        if device is None:
+        if type(device) is not PCI:  # not seen before, or by its other interface
             device = self.devices[function.name] = PCI(function, _type_of(function), self.say)
         call = device.write if access.write else device.read
-        return call(kind, access.addr - where[0], access.size, access.value)
+        return call(kind, addr - where[0], access.size, access.value)
 
     def _ports(self, access):
         """Find the function whose BAR0 has that I/O port."""
-        port = access.addr - _PIO
+        port = _port(access)
         for function in self.functions.values():
             where = function.ports()
             if where and where[0] <= port < where[1]:
@@ -121,7 +122,7 @@ class Trace:
         else:
             return self.say("PCI-LEG-01", f"port {port:#x}: no BAR0 was put there")
         device = self.devices.get(function.name)
-        if device is None:
+        if type(device) is not PCILegacy:
             device = self.devices[function.name] = PCILegacy(function, _type_of(function), self.say)
         call = device.write if access.write else device.read
         return call(port - where[0], access.size, access.value)
@@ -133,6 +134,11 @@ class Trace:
                 done = device.status == 0 and device.awaiting is None
                 device.want(done, "GEN-CLEANUP-02", f"left with status {device.status:#x}")
         return self
+
+
+def _port(access):
+    """The I/O port; accesses by way of PCI_CFG are traced with it, those of the CPU with an address."""
+    return access.addr - _PIO if access.addr >= _PIO else access.addr
 
 
 def _type_of(function):
