@@ -57,6 +57,14 @@ class Chain:
                 return
         require(not data, "MODEL", "device writes past the chain")
 
+    def litter(self, length):
+        """Fill what is said not to have been written: nobody may rely on it (2.7.8.2)."""
+        for view in self.writable:
+            if length < len(view):
+                view[length:] = b"\xd6" * (len(view) - length)
+            length = max(0, length - len(view))
+        self._seal = None
+
 
 class QueueModel:
     """One virtqueue: registers, what is held, and when the two sides call each other."""
@@ -150,6 +158,8 @@ class QueueModel:
             del self.in_flight[chain.head]
             self.forget(chain)
         self.device.finished(chains, length)
+        if self.device.litter:
+            chains[-1].litter(length)
         head = chains[-1].head
         if self.device.lie is not None:
             head, length = self.device.lie(head, length)

@@ -65,6 +65,7 @@ class FakeDevice:
         self.queue_reset_delay = 0  # the same for the reset of one queue
         self.batch = 1  # IN_ORDER: so many chains at most with one used element
         self.chain_max = None  # packed: longest list that the device takes
+        self.litter = not legacy  # fill what it does not write, as far as it tells the truth about that
         self.lie = None  # (head, len) -> (head, len) for the used ring
         self.on_config_read = None  # called after every read of configuration space
         self.restless = 0  # so many reads of the configuration change it, -1: all

@@ -329,6 +329,7 @@ def test_status_that_was_never_written_is_an_error(transport):
     """The status byte starts as 0xFF."""
     disk, device = blk(transport)
     device.process = lambda queue, chain: 0
+    device.litter = False
     with pytest.raises(OSError, match="no status"):
         disk.read(0, bytearray(512))
 

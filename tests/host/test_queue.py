@@ -306,7 +306,7 @@ def test_packed_queue_has_any_size(size):
     for _ in range(4):
         answer = bytearray(3)
         assert vq.wait(vq.add([b"ab"], [answer] if size > 1 else [])) == (2 if size > 1 else 0)
-        assert answer == (b"ba\0" if size > 1 else bytes(3))
+        assert answer[:2] == (b"ba" if size > 1 else bytes(2))
     assert vq.num_free == vq.size
 
 
