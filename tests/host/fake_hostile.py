@@ -134,10 +134,10 @@ def scribble(queue, rng):
 
 
 def odd_flags(queue, rng):
-    """Bits of used.flags that mean nothing; of avail_event when EVENT_IDX was not negotiated."""
+    """Bits of used.flags that mean nothing, with EVENT_IDX all of them; avail_event without EVENT_IDX."""
     if _packed(queue):
         return False
-    queue._write_used(0, struct.pack("<H", rng.randrange(1 << 15) << 1))
+    queue._write_used(0, struct.pack("<H", rng.randrange(1 << 16) & (0xFFFF if queue.event_idx else 0xFFFE)))
     if not queue.event_idx:
         queue.set_avail_event(rng.randrange(1 << 16))
     return True

@@ -26,7 +26,9 @@ if __name__ == "__main__":
     shim.install()
 
 import fake_hostile
-from fake_device import EVENT_IDX, IN_ORDER, INDIRECT_DESC, NOTIFICATION_DATA, RING_PACKED, FakeDevice, Violation, mask
+from fake_device import FakeDevice, Violation, mask
+from fake_rules import EVENT_IDX, IN_ORDER, INDIRECT_DESC, NOTIFICATION_DATA, RING_PACKED, RING_RESET
+from micropython import natives
 from virtio.device import Device
 from virtio.transport import DeviceError
 from virtio_host import attach, fresh
@@ -69,6 +71,8 @@ class Plan:
     in_order: bool = False
     data: bool = False
     legacy: bool = False
+    reset: bool = False
+    irq: bool = False  # a callback uses the queue between any two lines of Python in queue.py
     size: int = 8
     start: int = 0  # chains or slots that have gone through already
 
@@ -81,7 +85,16 @@ class Plan:
         modern = not legacy
         start = dice.choice([0, 0, size, 2 * size - 1]) if packed else dice.choice([0, 0, 65500, 65535])
         return cls(
-            packed, flags[0], flags[1], modern and flags[2], modern and dice.random() < 0.25, legacy, size, start
+            packed=packed,
+            event_idx=flags[0],
+            indirect=flags[1],
+            in_order=modern and flags[2],
+            data=modern and dice.random() < 0.25,
+            legacy=legacy,
+            reset=modern and dice.random() < 0.5,
+            irq=dice.random() < 0.2,
+            size=size,
+            start=start,
         )
 
     def features(self):
@@ -91,6 +104,7 @@ class Plan:
             (INDIRECT_DESC, self.indirect),
             (IN_ORDER, self.in_order),
             (NOTIFICATION_DATA, self.data),
+            (RING_RESET, self.reset),
         )
         return mask(*(bit for bit, on in bits if on))
 
@@ -131,6 +145,7 @@ class Job:
         self.readable = readable
         self.writable = writable
         self.head = None
+        self.token = False
         self.used = None  # the length that the device gave back, None: not yet
 
     def key(self):
@@ -158,6 +173,9 @@ class World:
         self.listening = False  # an interrupt is due when something is used
         self.stats = Counter()
         self.driver.open()
+        self.busy = False  # in the callback
+        self.quiet = False  # the queue is being made again: a callback would get an error
+        self.dice = random.Random(plan.size)
         self.size = self.vq.size
         if plan.start:
             fake_hostile.warp(self.vq, self.queue, plan.start)
@@ -188,6 +206,34 @@ class World:
             assert 0 <= self.vq.in_flight <= self.size
             assert 0 <= self.vq.num_free <= self.size
 
+    # -- a callback between two lines -----------------------------------------------------
+
+    def trace(self, frame, event, arg):
+        """sys.settrace() calls this: queue.py's Python may be interrupted, native code and viper may not."""
+        if frame.f_code in natives or not frame.f_code.co_filename.endswith("virtio/queue.py"):
+            return None
+        return self.line
+
+    def line(self, frame, event, arg):
+        if event == "line" and not self.busy and not self.quiet and self.dice.random() < 0.03:
+            self.busy = True
+            self.stats["callback"] += 1
+            try:
+                self.callback(self.dice)
+            except DeviceError:
+                assert self.bad
+            finally:
+                self.busy = False
+        return self.line
+
+    def callback(self, dice):
+        """What a driver does on an interrupt."""
+        for _ in range(dice.randint(0, 3)):
+            self.do_get(dice)
+        if dice.random() < 0.5:
+            self.job(dice, True)
+            self.vq.notify()
+
     def job(self, dice, token):
         """Add one chain of some buffers; the Job, None when the queue is full.
 
@@ -214,10 +260,11 @@ class World:
                 raise
             assert error.args[0] == errno.EAGAIN, error
             need = 1 if self.plan.indirect and n > 1 else n
-            assert free < need, "EAGAIN with %d of %d free" % (free, need)
+            assert free < need or self.plan.irq, "EAGAIN with %d of %d free" % (free, need)
             self.stats["EAGAIN"] += 1
             return None
         assert job.head not in [other.head for other in self.jobs.values() if other.head is not None]
+        job.token = token
         self.jobs[job.number] = job
         self.device.jobs[id((readable + writable)[0])] = job
         return job
@@ -237,7 +284,7 @@ class World:
         try:
             self.vq.add(readable, writable)
         except ValueError:
-            assert self.vq.num_free == free
+            assert self.vq.num_free == free or self.plan.irq
             return
         raise AssertionError("a chain of %d and %d buffers was taken" % (len(readable), len(writable)))
 
@@ -313,19 +360,43 @@ class World:
 
     def check_listen(self, found):
         """What came in before interrupts were asked for is told, or it would be lost."""
-        if self.device.live and not self.queue.broken:
+        if self.device.live and not self.queue.broken and not self.plan.irq:
             assert found == self.behind(), "listen() says %r" % found
 
     def do_reopen(self, dice):
         """After trouble, or just so: whatever was in flight is the driver's again."""
         self.device.alarms = []
+        self.quiet = True
         self.driver.close()
         self.device.dead = False
         self.device.jobs = {}
         self.bad = self.lied = self.listening = False
         self.jobs = {}
         self.driver.open()
+        self.size = self.vq.size
         assert self.vq.num_free == self.size and self.vq.in_flight == 0
+        self.quiet = False
+
+    def do_reset(self, dice):
+        """Only this queue, perhaps with another size."""
+        if not self.plan.reset or not hasattr(self.vq, "reset"):
+            return
+        tokens = sorted(job.number for job in self.jobs.values() if job.token)
+        self.device.queue_reset_delay = dice.choice([0, 0, 3])
+        self.quiet = True
+        try:
+            lost = self.vq.reset(dice.choice([None, self.size, dice.randint(1, self.plan.size)]))
+        except OSError as error:
+            if error.args[0] != errno.ENODEV or not self.bad:
+                raise
+            self.do_reopen(dice)  # the device lost its state meanwhile, and so its queues
+            return
+        assert sorted(lost) == tokens or self.bad, "%r was in flight, reset() says %r" % (tokens, lost)
+        self.jobs, self.device.jobs = {}, {}
+        self.lied = self.listening = False
+        self.size = self.vq.size
+        assert self.vq.num_free == self.size and self.vq.in_flight == 0
+        self.quiet = False
 
     # -- the device's steps ---------------------------------------------------------------
 
@@ -409,6 +480,7 @@ class World:
 
     def end(self):
         """Everything comes back when both sides do their duty."""
+        self.quiet = True
         if not self.bad and not self.device.dead and not self.device.alarms:
             self.vq.notify()
             self.do_fetch(random)
@@ -423,7 +495,7 @@ class World:
 
 DRIVER_STEPS = {
     **{"add": 20, "notify": 20, "get": 20, "drain": 8, "wait": 8, "poll": 2},
-    **{"listen": 2, "enable": 2, "reopen": 0.5},
+    **{"listen": 2, "enable": 2, "reset": 0.7, "reopen": 0.5},
 }
 DEVICE_STEPS = {"finish": 25, "fetch": 5, "suppress": 5, "prank": 2, "lie": 0.6, "trouble": 0.4}
 STEPS = {**DRIVER_STEPS, **DEVICE_STEPS}
@@ -434,6 +506,8 @@ def run(plan, steps):
     clock = Clock()
     with clock.running():
         world = World(plan)
+        if plan.irq:
+            sys.settrace(world.trace)
         done = 0
         try:
             for name, number in steps:
@@ -443,6 +517,8 @@ def run(plan, steps):
         except BaseException as error:
             error.add_note("step %d of %d, %s" % (done, len(steps), plan))
             raise
+        finally:
+            sys.settrace(None)
     return world.stats
 
 

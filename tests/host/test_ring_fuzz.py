@@ -12,6 +12,7 @@ PLANS = st.builds(
     indirect=st.booleans(),
     in_order=st.booleans(),
     data=st.booleans(),
+    reset=st.booleans(),
     size=st.integers(1, 17),
     start=st.sampled_from([0, 5, 65535]),
 )
