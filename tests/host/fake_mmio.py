@@ -197,6 +197,8 @@ class FakeMMIO:
             device.isr &= ~value
         elif off == 0x70:
             device.write_status(value)
+            if value == 0:
+                self.reset_check = None
         else:
             self._write_queue(off, value)
 

@@ -111,10 +111,7 @@ class Machine:
         self._old_address = riscv.message_address[0]
         riscv.message_address[0] = lambda number: self.addr(self._messages) + 4 * number
         fdt._system = None
-        for name in ("virtio.discover", "pci"):
-            module = sys.modules.get(name)
-            if module is not None:
-                module._slots = module._hosts = None
+        _forget_devices()
         import virtio.dma
 
         virtio.dma.bytearray = self.alloc
@@ -184,6 +181,9 @@ class Machine:
         import virtio.dma
 
         virtio.dma.__dict__.pop("bytearray", None)
+        _forget_devices()
+        if "virtio.device" in sys.modules:  # a word for the REPL has taken its name in the package
+            virtio.device = sys.modules["virtio.device"]
         if self._process.returncode is not None:
             return
         self._connection.close()
@@ -191,6 +191,13 @@ class Machine:
         self._process.wait(_SECONDS)
         complaints = self.errors.read_text() if self.errors.exists() else ""
         assert not complaints, complaints
+
+
+def _forget_devices():
+    for name in ("virtio.discover", "pci"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module._slots = module._hosts = None
 
 
 class _Window:

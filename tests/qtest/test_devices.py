@@ -82,10 +82,11 @@ def test_network(start):
             assert answer[12:14] == b"\x08\x06" and answer[28:32] == them
 
 
-def wrote(port, data):
+def wrote(console, data):
     """Write, unless the device has not told yet that the host has the port open."""
+    console.poll_control()
     try:
-        return port.write(data)
+        return console.port.write(data)
     except OSError as error:
         assert error.args[0] == errno.ENOTCONN
         return 0
@@ -101,7 +102,7 @@ def test_console(start):
         line, _ = listener.accept()
     with line, virtio.open("console0") as console:
         line.settimeout(10)
-        until(lambda: wrote(console.port, b"to the host"))
+        until(lambda: wrote(console, b"to the host"))
         assert line.recv(100) == b"to the host"
         line.sendall(b"x" * 5000)
         got = bytearray()
