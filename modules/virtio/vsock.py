@@ -7,6 +7,7 @@ import time
 from micropython import const
 
 from .device import Device
+from .transport import DeviceError
 from .vsockstream import Listener, Stream
 
 _STREAM = const(0)
@@ -35,7 +36,7 @@ _ANY_PORT = const(0xFFFFFFFF)
 class VSock(Device):
     """Sockets of the host's AF_VSOCK: connect(cid, port), listen(port). cid: our own context id.
 
-    All waiting looks into the queues by itself; with interrupts(True) what comes in is taken at once.
+    All waiting looks into the queues by itself; where interrupts come, what comes in is taken at once.
     """
 
     NAME = "vsock"
@@ -77,6 +78,16 @@ class VSock(Device):
             self._eventq.add((), (self._events[i],), i)
         self._receiveq.notify()
         self._eventq.notify()
+        try:
+            self.interrupts(True)
+        except OSError:
+            pass  # polling works without
+
+    def interrupts(self, on):
+        """As Device.interrupts(); what was sent interrupts only when somebody needs the room."""
+        Device.interrupts(self, on)
+        if self.is_open:
+            self._transmitq.listen(False)
 
     def save(self):
         return self._listeners
@@ -191,9 +202,14 @@ class VSock(Device):
     most = _PAYLOAD
 
     def room(self):
-        """Whether send() would find room."""
+        """Whether send() would find room; if not, the device interrupts when it will."""
         self._flush()
-        return not self._answers and len(self._free) > 0
+        if not self._free and self._transmitq.listen(True):
+            self._flush()
+        if not self._free or self._answers:
+            return False
+        self._transmitq.listen(False)
+        return True
 
     def _flush(self):
         # Take back what was sent, send the answers that wait. A callback that comes meanwhile leaves it to us.
@@ -223,7 +239,11 @@ class VSock(Device):
     # -- what comes in ---------------------------------------------------------------------------
 
     def on_interrupt(self):
-        self.pump()
+        try:
+            self.pump()
+        except DeviceError as er:
+            if er is not self.error:  # which everybody gets who asks something of the device
+                raise
 
     def pump(self):
         """Take in events and packets; does not block. Harmless at any time, also between two bytecodes of itself."""
