@@ -17,6 +17,7 @@ _BUILTIN.update(
         18: ("input", "Input"),
         19: ("vsock", "VSock"),
         20: ("crypto", "Crypto"),
+        23: ("iommu", "IOMMU"),
         25: ("sound", "Sound"),
     }
 )
