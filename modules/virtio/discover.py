@@ -18,7 +18,9 @@ _BUILTIN.update(
         19: ("vsock", "VSock"),
         20: ("crypto", "Crypto"),
         23: ("iommu", "IOMMU"),
+        24: ("mem", "Mem"),
         25: ("sound", "Sound"),
+        27: ("pmem", "PMem"),
     }
 )
 
