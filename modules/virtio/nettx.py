@@ -29,7 +29,7 @@ class Sender:
         self.room = room
         self.count = count
         self._split = split
-        buffers = Buffers(queue, header, room, count, split)
+        self._buffers = buffers = Buffers(queue, header, room, count, split)
         self._views = buffers.views
         self._frames = [view[header:] for view in buffers.views]
         self._tables = buffers.tables

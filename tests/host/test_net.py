@@ -1,7 +1,9 @@
 """The network driver on a strict fake device, over both MMIO register layouts."""
 
+import gc
 import struct
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ shim.install()
 from fake_device import mask  # noqa: E402
 from fake_net import ALL, ALL_MODERN, FakeNet  # noqa: E402
 from frames import frame, ip_frame, layers, total  # noqa: E402
-from virtio import net, netpacket  # noqa: E402
+from virtio import net, netbuf, netpacket  # noqa: E402
 from virtio.transport import DeviceError  # noqa: E402
 
 
@@ -818,3 +820,17 @@ def test_recovery_sets_again_what_was_set(attach):
     assert sorted(model.commands) == sorted(last.values())
     device.send(frame(1), queue=1)
     assert device.mac == b"\2\0\0\0\0\1"
+
+
+def test_net_keeps_the_memory_that_its_rings_are_filled_from(attach, monkeypatch):
+    areas = []
+
+    class Watched(netbuf.Area):
+        def __init__(self, *args):
+            super().__init__(*args)
+            areas.append(weakref.ref(self))
+
+    monkeypatch.setattr(netbuf, "Area", Watched)
+    device, model = attach(net.Net, FakeNet)
+    gc.collect()
+    assert len(areas) == 4 and all(area() is not None for area in areas)
