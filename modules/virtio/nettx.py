@@ -62,20 +62,23 @@ class Sender:
 
     def buffer(self, timeout_ms):
         """A free buffer, waited for if need be. OSError: ETIMEDOUT."""
-        if not self.free:
-            self.reclaim()
-            if not self.free:
-                self._wait(timeout_ms)
-        return self.free.pop()
-
-    def _wait(self, timeout_ms):
         queue = self.queue
-        queue.notify()
-        queue.poll(time.ticks_add(time.ticks_ms(), timeout_ms))
-        self.reclaim()
-        if not self.free:
-            text = "%s: send: no buffer in %d ms" % (self.net.name, timeout_ms)
-            raise OSError(errno.ETIMEDOUT, text)
+        deadline = None
+        over = False
+        while True:
+            if not self.free:
+                self.reclaim()
+            try:
+                return self.free.pop()
+            except IndexError:  # none yet, or a callback has sent a frame in between
+                pass
+            if over:
+                text = "%s: send: no buffer in %d ms" % (self.net.name, timeout_ms)
+                raise OSError(errno.ETIMEDOUT, text)
+            if deadline is None:
+                deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
+            queue.notify()
+            over = not queue.poll(deadline)
 
     @micropython.native
     def put(self, frame, size, timeout_ms):

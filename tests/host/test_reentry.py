@@ -5,10 +5,13 @@ import sys
 import micropython
 import pytest
 from fake_device import INDIRECT_DESC, FakeDevice
+from fake_net import FakeNet
+from frames import frame
 from virtio.device import Device
+from virtio.net import Net
 from virtio_host import LAYOUTS, attach, blk, fresh
 
-FILES = ("/virtio/queue.py", "/virtio/blkqueue.py", "/virtio/blkrequest.py", "/virtio/blk.py")
+FILES = ("/virtio/queue.py", "/virtio/blkqueue.py", "/virtio/blkrequest.py", "/virtio/blk.py", "/virtio/nettx.py")
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -156,6 +159,37 @@ def test_disk_of_tasks_and_a_callback(layout, every, bad):
                 assert sector in device.bad and er.args[1].endswith("IOERR")
         assert disk.vq.in_flight == 0 and disk.engine._waiting == []
         assert [r for r in disk.engine.requests.values() if not r.kept] == []
+        return calls.fired
+
+    everywhere(scenario, 24, every)
+
+
+@pytest.mark.parametrize("every", [13, 100000])
+def test_frames_of_a_task_and_a_callback(layout, every):
+    """Sending when buffers are scarce, while a callback sends as many as there are."""
+
+    def scenario(n, every):
+        fresh()
+        model = FakeNet(ring_features=layout)
+        card, _ = attach(model, Net)
+        card.BUFFERS = 2
+        card.open()
+        mine = []
+
+        def callback():
+            sender = card._senders[0]
+            sender.reclaim()
+            while sender.free and len(mine) < 40:
+                mine.append(frame(100 + len(mine)))
+                card.send(mine[-1], timeout_ms=0)
+
+        frames = [frame(i) for i in range(12)]
+        with Callback(callback, n, every) as calls:
+            for one in frames:
+                card.send(one)
+        card.flush()
+        assert [one for one in model.frames if one in frames] == frames
+        assert [one for one in model.frames if one not in frames] == mine
         return calls.fired
 
     everywhere(scenario, 24, every)
