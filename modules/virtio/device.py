@@ -46,6 +46,7 @@ class Device:
         self.on_config = None  # the user's: called with this device when its configuration changed
         self._generation = None  # of the configuration that was acted on
         self._recovering = None  # recover() opens: (features that must come out, attributes to keep)
+        self._kept = []  # queues of a device that did not let itself be reset
         self._irq_bound = self._irq
         self._connected = False  # the transport calls _irq()
         self.wants_interrupts = False  # interrupts(True): on_interrupt() is called for all queues
@@ -175,11 +176,16 @@ class Device:
 
     def _shut(self):
         self.interrupts(False)
-        self.transport.reset()
-        self.transport.disarm()
-        self.is_open = False
-        self.error = None
-        self._drop_queues()
+        try:
+            self.transport.reset()
+            self.transport.disarm()
+        except DeviceError:
+            self._kept.append(self.queues)  # it may still write there: never free that memory
+            raise
+        finally:
+            self.is_open = False
+            self.error = None
+            self._drop_queues()
 
     def recover(self):
         """Reset an open device, in trouble perhaps, and bring it up as it was; returns self.

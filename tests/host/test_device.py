@@ -470,3 +470,25 @@ def test_table_of_devices_to_quiesce_that_is_full_is_told(transport):
     assert info.value.args[0] == 12 and not driver.is_open and device.status == 0
     riscv.quiesce_remove(0x9000_0000)
     driver.open()
+
+
+def test_a_device_that_cannot_be_reset_is_closed_and_keeps_its_memory(transport, monkeypatch):
+    from virtio import mmio, pci, pci_legacy
+
+    for module in (mmio, pci, pci_legacy):
+        monkeypatch.setattr(module, "_RESET_MS", 5)
+    d, device, _ = rig(transport)
+    d.open()
+    queue = d.vq
+    device.reset_delay = -1
+    with pytest.raises(DeviceError, match="reset"):
+        d.close()
+    assert not d.is_open
+    assert not queue.live
+    assert any(queue in kept.values() for kept in d._kept)
+    with pytest.raises(DeviceError, match="reset"):
+        d.open()
+    assert not d.is_open
+    device.reset_delay = device.resetting = 0
+    d.open()
+    assert d.is_open
