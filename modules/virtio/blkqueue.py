@@ -95,6 +95,8 @@ class Engine:
         """
         if not self.vq.live:
             self.device.check()
+        if depth < 1:
+            raise ValueError("%s: depth %d" % (self.device.name, depth))
         n = len(pieces)
         step = n
         if n > _CHUNK:
@@ -270,7 +272,7 @@ class Engine:
     def check(self, sector, n):
         """ValueError unless n bytes at sector are whole blocks of the disk."""
         block = self.block_size
-        if n == 0 or n % block or sector * 512 % block:
+        if n <= 0 or n % block or sector * 512 % block:
             raise ValueError("%d bytes at sector %d are not whole blocks" % (n, sector))
         if sector < 0 or sector + n // 512 > self.top:
             self.device.poll_config()  # it may have grown

@@ -148,6 +148,21 @@ def test_any_depth_gets_through(depth, size, layout):
     assert all(buf == device.disk[512 * s : 512 * s + 512] for s, buf in pieces)
 
 
+def test_what_cannot_be_is_refused_before_the_device_sees_it():
+    disk, device = blk(features=mask(DISCARD, WRITE_ZEROES))
+    for call in (
+        lambda: disk.read_many([(0, bytearray(512))], depth=0),
+        lambda: disk.write_many([(0, bytes(512))], depth=-1),
+        lambda: disk.discard(8, -1),
+        lambda: disk.write_zeroes(8, -1),
+        lambda: disk.discard(8, 0),
+    ):
+        with pytest.raises(ValueError):
+            call()
+    assert device.requests == []
+    disk.read_many([(0, bytearray(512))], depth=1)
+
+
 def test_bad_piece_of_a_long_write_is_found_before_anything_is_written():
     disk, device = blk()
     with pytest.raises(ValueError):
