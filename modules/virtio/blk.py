@@ -51,6 +51,7 @@ class Blk(Device):
     IDS = (2,)
     FEATURES = 0x3FE76  # SIZE_MAX SEG_MAX GEOMETRY RO BLK_SIZE FLUSH TOPOLOGY CONFIG_WCE MQ .. ZONED
     FEATURE_NAMES = _FEATURES
+    LIVE = ("engine", "engines")
     QUEUES = 1  # most queues that are set up; set it before open() for more
 
     def about(self):
@@ -131,6 +132,7 @@ class Blk(Device):
 
     def _queue(self, queue):
         # The engine of that queue, or of the one whose turn it is.
+        self.check()
         if queue is None:
             queue = self._turn
             self._turn = (queue + 1) % len(self.engines)
@@ -279,6 +281,7 @@ class Blk(Device):
 
     def readblocks(self, block, buf, offset=0):
         """Read blocks from block on, or from offset bytes into it."""
+        self.check()
         n = len(buf)
         size = self.block_size
         if offset == 0 and n % size == 0:
@@ -290,6 +293,7 @@ class Blk(Device):
 
     def writeblocks(self, block, buf, offset=0):
         """Write blocks; with an offset or a part of a block, what is round it is read first."""
+        self.check()
         n = len(buf)
         size = self.block_size
         if offset == 0 and n % size == 0:

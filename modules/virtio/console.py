@@ -46,6 +46,7 @@ class Console(Device):
     IDS = (3,)
     FEATURES = 1 << _F_SIZE | 1 << _F_MULTIPORT | 1 << _F_EMERG_WRITE
     FEATURE_NAMES = {0: "SIZE", 1: "MULTIPORT", 2: "EMERG_WRITE"}
+    LIVE = ("port",)
     BUFFERS = 16  # of each direction and port
     PORTS = 32  # most ports whose queues are set up
 

@@ -59,6 +59,8 @@ class Crypto(Device):
         5: "AKCIPHER_STATELESS_MODE",
     }
 
+    LIVE = ("algorithms",)
+
     def probe(self):
         read = self.config_u32
         count = read(_MAX_DATAQUEUES)

@@ -18,6 +18,25 @@ _VERSION_1 = const(32)
 _TRIES = const(100)
 
 
+class Closed:
+    """What a driver uses on an open device only, before it was opened once: every use says so."""
+
+    def __init__(self, device):
+        self._device = device
+
+    def __getattr__(self, name):
+        self._device.check()
+        raise AttributeError(name)
+
+    def __getitem__(self, i):
+        self._device.check()
+        raise IndexError(i)
+
+    def __len__(self):
+        self._device.check()
+        return 0
+
+
 class Device:
     """A virtio device, and the base of every driver.
 
@@ -33,6 +52,7 @@ class Device:
     FEATURES = 0
     FEATURE_NAMES = {}
     accept = -1  # mask of the features that open() may accept; ~(1 << 34) leaves packed rings out
+    LIVE = ()  # attributes that open() makes and every call needs
     WORDS = 2  # 32-bit words of feature bits to read; 4 for types that use bits above 63
 
     def __init__(self, transport, name):
@@ -51,6 +71,8 @@ class Device:
         self._connected = False  # the transport calls _irq()
         self.wants_interrupts = False  # interrupts(True): on_interrupt() is called for all queues
         self._taken = -1  # by all queues, when the last interrupt was handled
+        for attribute in self.LIVE:
+            setattr(self, attribute, Closed(self))
 
     def __repr__(self):
         if self.transport.gone:

@@ -97,6 +97,7 @@ class GPU(Device):
         4: "CONTEXT_INIT",
         5: "BLOB_ALIGNMENT",
     }
+    LIVE = ("displays",)
     TIMEOUT_MS = 5000
 
     def probe(self):

@@ -73,6 +73,7 @@ class Input(Device):
 
     NAME = "input"
     IDS = (18,)
+    LIVE = ("_eventq", "_statusq")
     BUFFERS = 64  # events that may come in before the first is read
 
     def __init__(self, transport, name):
@@ -82,6 +83,7 @@ class Input(Device):
         self.text = Text(self)
         self.skipped = 0
         self._waiter = _Waiter(self)
+        self._ahead = None
 
     def probe(self):
         self._labels = {}

@@ -52,6 +52,7 @@ class Net(Device):
     # CSUM to MTU, MAC, GUEST_TSO4 to CTRL_MAC_ADDR, GUEST_USO4 to HASH_REPORT, GUEST_HDRLEN, RSS, SPEED_DUPLEX
     FEATURES = 0xFFFFAF | 0x9BC00000 << 32
     FEATURE_NAMES = netfeatures.NAMES
+    LIVE = ("_only", "_senders", "_receivers", "ctrl")
     BUFFERS = 64  # of each direction in each pair of queues
     PACKED_EVENTS = False  # whether to take EVENT_IDX with packed rings
     PAIRS = 4  # most pairs of queues that are set up

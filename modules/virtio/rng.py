@@ -10,6 +10,7 @@ class RNG(Device):
 
     NAME = "rng"
     IDS = (4,)
+    LIVE = ("_requestq",)
 
     def probe(self):
         self._requestq = self.queue(0)

@@ -1,6 +1,7 @@
 """modules/virtio/device: initialisation order, features, configuration, interrupts, failure."""
 
 import gc
+import importlib
 
 import pytest
 import riscv
@@ -492,3 +493,38 @@ def test_a_device_that_cannot_be_reset_is_closed_and_keeps_its_memory(transport,
     device.reset_delay = device.resetting = 0
     d.open()
     assert d.is_open
+
+
+UNOPENED = [
+    ("blk", "Blk", "read(0, bytearray(512))"),
+    ("blk", "Blk", "write_many([(0, bytes(512))])"),
+    ("blk", "Blk", "submit('r', 0, bytearray(512))"),
+    ("blk", "Blk", "readblocks(0, bytearray(512))"),
+    ("blk", "Blk", "writeblocks(0, bytes(100), 3)"),
+    ("net", "Net", "send(bytes(60))"),
+    ("net", "Net", "send_many([bytes(60)])"),
+    ("net", "Net", "recv(10)"),
+    ("net", "Net", "recv_into(bytearray(60))"),
+    ("net", "Net", "recv_many()"),
+    ("net", "Net", "ctrl.pairs(1)"),
+    ("rng", "RNG", "read(10)"),
+    ("console", "Console", "write(b'x')"),
+    ("console", "Console", "readinto(bytearray(1))"),
+    ("console", "Console", "port.write(b'x')"),
+    ("input", "Input", "read()"),
+    ("input", "Input", "any()"),
+    ("gpu", "GPU", "frame()"),
+    ("gpu", "GPU", "displays[0]"),
+    ("scsi", "SCSI", "units"),
+    ("crypto", "Crypto", "hash('sha256')"),
+    ("p9", "P9", "vfs()"),
+    ("balloon", "Balloon", "adjust()"),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "call"), UNOPENED, ids=[f"{row[0]} {row[2]}" for row in UNOPENED])
+def test_a_device_that_was_never_opened_says_that_it_is_closed(module, name, call):
+    cls = getattr(importlib.import_module("virtio." + module), name)
+    driver, _, _ = rig(cls=cls)
+    with pytest.raises(ValueError, match=f"{cls.NAME}0 is closed"):
+        eval("driver." + call)
