@@ -3,7 +3,7 @@
 Nothing is cached, since others change the folder too.
 """
 
-from errno import EEXIST, EINVAL, EIO, EISDIR, ENOENT
+from errno import EEXIST, EINVAL, EIO, EISDIR, ENODEV, ENOENT
 
 from micropython import const
 
@@ -66,8 +66,12 @@ class Share(Volume):
         if self._root is not None:
             fids.append(self._root)
             self._root = None
-        for fid in fids:
-            self._client.clunk(fid)
+        try:
+            for fid in fids:
+                self._client.clunk(fid)
+        except OSError as er:
+            if er.errno != ENODEV:  # the device was closed, and the session went with it
+                raise
 
     # -- paths --------------------------------------------------------------------------
 

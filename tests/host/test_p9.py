@@ -273,6 +273,15 @@ def test_umount_closes_files_and_mount_attaches_again():
     assert share.read("/a.txt")
 
 
+def test_umount_after_the_device_was_closed():
+    device, model, share = rig()
+    share.open("/a.txt")
+    device.close()
+    share.umount()
+    device.open()
+    assert device.vfs().read("/a.txt")
+
+
 def test_a_name_with_a_zero_byte_never_reaches_the_server():
     _, model, share = rig()
     with pytest.raises(OSError) as error:
