@@ -308,6 +308,8 @@ class Device:
 
     def queue_size(self, index, size=None):
         """How many entries virtqueue `index` gets when `size` (default 256) are wanted. OSError(ENODEV): none."""
+        if size is not None and size < 0:
+            raise ValueError("%s: queue %d with %d entries" % (self.name, index, size))
         most = self.transport.queue_max(index)
         if most == 0:
             raise OSError(errno.ENODEV, "%s has no queue %d" % (self.name, index))

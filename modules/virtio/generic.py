@@ -58,13 +58,15 @@ class Generic(Device):
         ValueError: this device type has no bit of that name.
         """
         if isinstance(features, int):
+            if features < 0 or features >> 128:
+                raise ValueError("%s: features %#x, there are 128 bits" % (self.name, features))
             return features
         if isinstance(features, str):
             features = features.split()
         bits = 0
         for one in features:
             bits |= 1 << (self._bit(one) if isinstance(one, str) else one)
-        return bits
+        return self.mask(bits)
 
     def _bit(self, name):
         for table in (self.FEATURE_NAMES, _t.FEATURES):
@@ -175,6 +177,8 @@ class Generic(Device):
 
 def _fields(off, layout):
     """[(offset, code)] of a struct layout."""
+    if off < 0:
+        raise ValueError("offset %d of the configuration space" % off)
     fields = []
     for code in layout.lstrip("<"):
         if code not in _WIDTHS:

@@ -95,6 +95,8 @@ class Virtqueue:
             self._dead()
         device = self.device
         transport = device.transport
+        if size is not None and size < 0:
+            raise ValueError("%s: queue %d with %d entries" % (device.name, self.index, size))
         if not device.has(40):
             raise OSError(errno.EOPNOTSUPP, "%s: RING_RESET was not negotiated" % device.name)
         flags = self._word(15)

@@ -117,3 +117,15 @@ def test_a_queue_that_is_not_there_is_named(thing):
     with pytest.raises(OSError, match="queue 1 is not set up"):
         g.request(1, [b"x"])
     g.close()
+
+
+@pytest.mark.parametrize("how", [{"features": -1}, {"features": 1 << 128}, {"features": [3, 200]}, {"queues": {0: -5}}])
+def test_what_no_device_can_have_is_refused(thing, how):
+    g, device = thing
+    with pytest.raises(ValueError, match="thing0"):
+        g.open(**how)
+    assert not g.is_open
+    with g.open():
+        for call in (lambda: g.config(-4), lambda: g.set_config(-4, "B", 0)):
+            with pytest.raises(ValueError, match="offset -4"):
+                call()
