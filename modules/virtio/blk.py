@@ -3,6 +3,7 @@
 import errno
 import struct
 
+import micropython
 from micropython import const
 
 from .blkqueue import Engine
@@ -51,7 +52,7 @@ class Blk(Device):
     IDS = (2,)
     FEATURES = 0x3FE76  # SIZE_MAX SEG_MAX GEOMETRY RO BLK_SIZE FLUSH TOPOLOGY CONFIG_WCE MQ .. ZONED
     FEATURE_NAMES = _FEATURES
-    LIVE = ("engine", "engines")
+    LIVE = ("engine", "engines", "_single")
     QUEUES = 1  # most queues that are set up; set it before open() for more
 
     def about(self):
@@ -85,6 +86,7 @@ class Blk(Device):
             self.engines.append(Engine(self, vq))
         self.engine = self.engines[0]
         self.vq = self.engine.vq
+        self._single = self.engine.single  # a name less to look for in read()
         self._turn = 0
         self._read_config()
         self.zones = Zones(self) if self.has(17) and self.config_u8(92) else None
@@ -114,6 +116,7 @@ class Blk(Device):
 
     # -- requests ---------------------------------------------------------------------------
 
+    @micropython.native
     def read(self, sector, buf, timeout_ms=_TIMEOUT_MS):
         """Read whole sectors into buf; blocks, polls, Ctrl-C safe.
 
@@ -121,14 +124,14 @@ class Blk(Device):
         ValueError: bad length or place.  OSError: EIO, ETIMEDOUT (buf stays in use until the
         device answers or is reset).  virtio 5.2.6; needs DRIVER_OK.
         """
-        self.engine.single(_IN, sector, buf, timeout_ms)
+        self._single(_IN, sector, buf, timeout_ms)
 
     def write(self, sector, buf, timeout_ms=_TIMEOUT_MS):
         """Write buf to whole sectors; otherwise like read(). EIO on a read-only disk."""
         self._check_write("write sector %d", sector)
         if self.zones is not None:
             self.zones.check(((sector, buf),))
-        self.engine.single(_OUT, sector, buf, timeout_ms)
+        self._single(_OUT, sector, buf, timeout_ms)
 
     def _queue(self, queue):
         # The engine of that queue, or of the one whose turn it is.

@@ -34,7 +34,6 @@ class Engine:
         self.st = vq.st
         self.publish = vq._publish
         self.reap = vq._reap
-        self._make_slots(vq)
         self._old = []
         self.requests = {}  # tag -> Request
         self._tags = []  # free ones below _next_tag
@@ -42,6 +41,8 @@ class Engine:
         self._waiting = []  # requests with pieces that are not posted yet
         self._feeding = self._again = False
         self._pool = []  # Requests of blocking calls that are over, for the next ones
+        self._kept = [None] * _TAGS  # tag -> buffer of a single() under way
+        self._make_slots(vq)
         self.segment = self.piece = self.top = 0
 
     def _make_slots(self, vq):
@@ -59,6 +60,9 @@ class Engine:
         struct.pack_into("<IIQQ", area.buf, 0, 0, indirect, area.addr + records, area.addr + tags)
         if slots:
             blkring.setup(vq.st, self.bk, ring.take(vq.st, slots * per_slot), slots)
+        pool = self._pool
+        bound = pool, pool.pop, pool.append, self._waiting, self._kept, len, riscv.addr, blkring.single, blkring.finish
+        self._bound = bound + (self.publish, self.st, self.bk)  # for single(): looking names up costs more than it does
         self.slots = slots
         self.longest = size if vq.indirect else vq.num_free  # descriptors of a chain beside them
 
@@ -146,30 +150,31 @@ class Engine:
     @micropython.native
     def single(self, kind, sector, buf, timeout_ms):
         """Like run() for one piece: the common case in as few steps as possible."""
-        pool = self._pool
-        n = len(buf)
-        addr = riscv.addr(buf, kind == 0)
-        if not pool or self._waiting or sector > self.top:
+        pool, take, put, waiting, kept, size, addr_of, begin, end, publish, st, bk = self._bound
+        n = size(buf)
+        addr = addr_of(buf, kind == 0)
+        if not pool or waiting or sector > self.top:
             return self.run(kind, ((sector, buf),), _SLOTS, timeout_ms)
-        st = self.st
-        bk = self.bk
-        own = pool.pop()
+        own = take()
         tag = own.tag
-        if blkring.single(st, bk, own.table.addr, kind, sector, addr, n, tag):
-            pool.append(own)
+        kept[tag] = buf
+        if begin(st, bk, own.table.addr, kind, sector, addr, n, tag):
+            kept[tag] = None
+            put(own)
             return self.run(kind, ((sector, buf),), _SLOTS, timeout_ms)
-        own.pieces = ((sector, buf),)
-        self.publish(st)
-        if self.reap(st, _SPINS) != 1 or blkring.finish(st, bk, tag):
-            return self._linger(own, kind, timeout_ms)
-        own.pieces = ()
-        pool.append(own)
+        publish(st)
+        if self.reap(st, _SPINS) != 1 or end(st, bk, tag):
+            return self._linger(own, kind, sector, timeout_ms)
+        kept[tag] = None
+        put(own)
 
-    def _linger(self, req, kind, timeout_ms):
+    def _linger(self, req, kind, sector, timeout_ms):
         """The rest of single() when the answer is not there at once, or is no good one."""
-        req.kind = kind
-        req.count = 1
         try:
+            req.kind = kind
+            req.count = 1
+            req.pieces = ((sector, self._kept[req.tag]),)
+            self._kept[req.tag] = None
             error = self._conclude([req], timeout_ms)
         except BaseException:
             self._abandon(req)

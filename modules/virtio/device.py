@@ -36,6 +36,10 @@ class Closed:
         self._device.check()
         return 0
 
+    def __call__(self, *args):
+        self._device.check()
+        raise TypeError("not callable yet")
+
 
 class Device:
     """A virtio device, and the base of every driver.
