@@ -129,6 +129,30 @@ static mp_obj_t riscv_addr(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(riscv_addr_obj, 1, 2, riscv_addr);
 
+// spans(table, pieces, writable): address, number and length of every (number, buffer), 24 bytes each.
+static mp_obj_t riscv_spans(mp_obj_t table_in, mp_obj_t pieces_in, mp_obj_t writable) {
+    mp_buffer_info_t table, info;
+    mp_get_buffer_raise(table_in, &table, MP_BUFFER_WRITE);
+    size_t n;
+    mp_obj_t *pieces;
+    mp_obj_get_array(pieces_in, &n, &pieces);
+    if (n > table.len / 24 || ((uintptr_t)table.buf & 7) != 0) {
+        mp_raise_ValueError(MP_ERROR_TEXT("table is too small or not aligned"));
+    }
+    mp_uint_t flags = mp_obj_is_true(writable) ? MP_BUFFER_WRITE : MP_BUFFER_READ;
+    uint64_t *at = table.buf;
+    for (size_t i = 0; i < n; ++i, at += 3) {
+        mp_obj_t *piece;
+        mp_obj_get_array_fixed_n(pieces[i], 2, &piece);
+        mp_get_buffer_raise(piece[1], &info, flags);
+        at[0] = (uintptr_t)info.buf;
+        at[1] = mp_obj_get_int(piece[0]);
+        at[2] = info.len;
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(riscv_spans_obj, riscv_spans);
+
 static mp_obj_t riscv_ram(void) {
     mp_obj_t banks[FDT_EARLY_BANKS];
     for (size_t i = 0; i < fdt_early.num_banks; ++i) {
@@ -321,6 +345,7 @@ static const mp_rom_map_elem_t riscv_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_entry), MP_ROM_PTR(&riscv_entry_obj) },
     { MP_ROM_QSTR(MP_QSTR_reset_cause), MP_ROM_PTR(&riscv_reset_cause_obj) },
     { MP_ROM_QSTR(MP_QSTR_addr), MP_ROM_PTR(&riscv_addr_obj) },
+    { MP_ROM_QSTR(MP_QSTR_spans), MP_ROM_PTR(&riscv_spans_obj) },
     { MP_ROM_QSTR(MP_QSTR_ram), MP_ROM_PTR(&riscv_ram_obj) },
     { MP_ROM_QSTR(MP_QSTR_regions), MP_ROM_PTR(&riscv_regions_obj) },
     { MP_ROM_QSTR(MP_QSTR_reserve), MP_ROM_PTR(&riscv_reserve_obj) },

@@ -230,7 +230,7 @@ class Engine:
         req.count = n
         req.depth = depth
         req.long = False
-        bits = self._stage(table.addr, pieces, kind == 0)
+        bits = self._stage(table, pieces, kind == 0)
         if bits:
             self._restage(req, bits)
         elif not self._waiting:
@@ -245,17 +245,11 @@ class Engine:
     @micropython.native
     def _stage(self, table, pieces, reads):
         """Write the table; the bits of blkring.stage() over all pieces."""
-        bk = self.bk
-        stage = blkring.stage
-        addr = riscv.addr
-        size = len
-        top = self.top
-        bits = 0
-        i = 0
-        for sector, buf in pieces:
-            bits |= 2 if sector > top else stage(bk, table, i, sector, addr(buf, reads), size(buf))
-            i += 1
-        return bits
+        try:
+            riscv.spans(table.buf, pieces, reads)
+        except OverflowError:
+            return 2  # no disk has such a sector
+        return blkring.stage(self.bk, table.addr, len(pieces))
 
     def _restage(self, req, bits):
         """Something is odd: say what the caller did wrong, or cut what is too long for one request."""
@@ -271,7 +265,7 @@ class Engine:
         req.pieces = pieces
         req.count = n = len(pieces)
         req.table = Area(n * blkring.PIECE_SIZE)
-        req.long = self._stage(req.table.addr, pieces, req.kind == _IN) != 0
+        req.long = self._stage(req.table, pieces, req.kind == _IN) != 0
         blkring.begin(self.bk, req.tag, n)
 
     def check(self, sector, n):

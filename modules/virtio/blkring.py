@@ -81,18 +81,25 @@ def limits(bk: int, capacity: int, block: int, longest: int):
 
 
 @micropython.viper
-def stage(bk: int, table: int, i: int, sector: int, addr: int, n: int) -> int:
-    """Write piece i of a table; 0, 1: not whole blocks, 2: beyond the disk, 4: longer than a slot takes."""
-    b = ptr32(bk)
-    t = ptr64(table + 24 * i)
-    if n == 0 or (n | sector << 9) & b[8]:
-        return 1
-    if sector < 0 or sector + (n >> 9) > ptr64(bk)[3]:
-        return 2
-    t[0] = addr
-    t[1] = sector
-    t[2] = n
-    return 4 if n > b[9] else 0
+def stage(bk: int, table: int, count: int) -> int:
+    """Check the pieces of a table: 1 not whole blocks, 2 beyond the disk, 4 longer than a slot takes, else 0."""
+    block = int(ptr32(bk)[8])
+    longest = int(ptr32(bk)[9])
+    sectors = int(ptr64(bk)[3])
+    bits = 0
+    while count > 0:
+        t = ptr64(table)
+        sector = int(t[1])
+        n = int(t[2])
+        if n == 0 or (n | sector << 9) & block:
+            return 1
+        if sector < 0 or n >> 9 > sectors or sector > sectors - (n >> 9):
+            return 2
+        if n > longest:
+            bits = 4
+        table += 24
+        count -= 1
+    return bits
 
 
 @micropython.viper

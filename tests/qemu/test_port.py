@@ -318,6 +318,25 @@ def test_fdt_is_the_blob_itself_and_read_only(guest):
     assert error_of(guest, "f[0] = 0").startswith("TypeError")
 
 
+def test_spans_writes_address_number_and_length_of_each_piece(guest):
+    guest.exec(
+        "import riscv, struct\nb = bytearray(24)\nm = memoryview(b)[8:20]\nt = bytearray(56)\n"
+        "riscv.spans(t, [(-1, m), (7 << 32, b'abc')], False)\nw = struct.unpack('<QqQQqQ', t)"
+    )
+    assert guest.eval("(w[0] - riscv.addr(b),) + w[1:3] + w[4:] + (bytes(t[48:]),)") == (
+        8,
+        -1,
+        12,
+        7 << 32,
+        3,
+        bytes(8),
+    )
+    assert error_of(guest, "riscv.spans(t, [(0, b'abc')], True)").startswith("TypeError")
+    assert error_of(guest, "riscv.spans(t, [(1 << 64, m)], True)").startswith("OverflowError")
+    assert error_of(guest, "riscv.spans(t, ((0, m, 0),), True)").startswith("ValueError")
+    assert error_of(guest, "riscv.spans(t, [(0, m)] * 3, True)").startswith("ValueError: table is too small")
+
+
 # Interrupts: the goldfish RTC's alarm is a source that needs no driver
 
 RTC_ALARM = """

@@ -1,6 +1,7 @@
 """The firmware's riscv module as far as drivers need it; records what tests look at."""
 
 import errno
+import struct
 import time as _time
 
 from .memory import memory
@@ -43,6 +44,13 @@ def addr(buf, writable=False):
     if writable and memoryview(buf).readonly:
         raise TypeError("object with buffer protocol required")
     return memory.addr(buf)
+
+
+def spans(table, pieces, writable):
+    for i, (number, buf) in enumerate(pieces):
+        if not -(1 << 63) <= number < 1 << 63:
+            raise OverflowError("overflow converting long int to machine word")
+        struct.pack_into("<QqQ", table, 24 * i, addr(buf, writable), number, memoryview(buf).nbytes)
 
 
 def time():
