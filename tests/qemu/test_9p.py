@@ -5,7 +5,7 @@ import os
 
 import bus
 import pytest
-from session import RemoteError, build_folder
+from session import RemoteError, build_folder, qemu_version
 
 BOOT_S = 90  # on a loaded machine
 KERNEL = build_folder() / "supply" / "kernel" / "linux"
@@ -60,7 +60,9 @@ def test_files_from_here_are_read_there(mounted, folder):
     assert mounted.exec(code + "print(h)", timeout=30).strip() == hashlib.sha256(data).hexdigest()
     assert mounted.eval("os.stat('/host/big')[6]") == len(data)
     where = (folder / "big").stat()
-    assert mounted.eval("os.stat('/host/big')[1]") == where.st_ino
+    inode = mounted.eval("os.stat('/host/big')[1]")
+    assert inode == where.st_ino or qemu_version() >= (8, 0)  # newer ones number files themselves
+    assert inode == mounted.eval("os.stat('/host/big')[1]") != mounted.eval("os.stat('/host')[1]")
     assert mounted.eval("os.stat('/host/big')[8]") == int(where.st_mtime)
     assert mounted.eval("os.statvfs('/host')[9]") == 255
 

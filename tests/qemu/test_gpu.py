@@ -8,7 +8,7 @@ import pytest
 from vnc import Viewer
 
 # What is traced, and what QEMU says of the mistakes that a test makes on purpose.
-ALLOWED = ["^virtio_gpu_update_cursor ", "illegal resource specified 77", "guest format 99", "fb 8 8$"]
+ALLOWED = ["^virtio_gpu_update_cursor ", "illegal resource specified 77", "guest format 99", r"fb 8 8($|, rect )"]
 
 
 @pytest.fixture(scope="module", params=bus.variants("virtio-gpu", full=False), ids=str)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import walk
-from session import RemoteError
+from session import RemoteError, qemu_version
 
 PAGE = Path(__file__).parents[2] / "modules/virtio/docs/iommu.md"
 SECTOR = bytes(range(256)) * 2
 ALLOW = [r"^Invalid (read|write) at addr .* reason: rejected$", r"virtio_iommu_translate ", r": virtio: bogus desc"]
-ALLOW += [r": virtio: zero sized buffers are not allowed$"]
+ALLOW += [r": virtio: zero sized buffers are not allowed$", r": no buffer available in event queue"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def test_a_disk_is_cut_off_and_let_in_again(iommu):
     assert iommu.eval("repr(i.identity(e))") == "<domain 0: 1 mappings, endpoints [8]>"
     assert iommu.eval("(read(), i.faults())") == (SECTOR, [])
     iommu.exec("i.detach(e)")
-    assert denied(iommu) == {("DOMAIN", 8)}
+    # a detached endpoint is unknown again to newer ones
+    assert denied(iommu) == {("DOMAIN" if qemu_version() < (8, 0) else "UNKNOWN", 8)}
 
 
 @pytest.mark.clauses("IOMMU-15", "IOMMU-23", "IOMMU-31")
