@@ -36,6 +36,7 @@ _MESSAGE_ROOM = const(256)  # of a received one: a name follows
 _MESSAGES = const(32)
 _PORT_QUEUE = const(32)  # entries
 _FIRST_MS = const(100)  # for the device to name its ports
+_LOOK_MS = const(2)
 _CTRL_C = const(3)
 
 
@@ -109,11 +110,17 @@ class Console(Device):
         return [known[n] for n in sorted(known) if known[n].added and not known[n].removed]
 
     def find_port(self, which):
-        """The port with that name or number. OSError: ENODEV."""
-        for port in self.ports:
-            if port.number == which or port.name == which != "":
-                return port
-        raise OSError(errno.ENODEV, "%s: no port %r" % (self.name, which))
+        """The port with that name or number, which the device may still be telling of. OSError: ENODEV."""
+        deadline = time.ticks_add(time.ticks_ms(), _FIRST_MS)
+        over = not self.has(_F_MULTIPORT)
+        while True:
+            for port in self.ports:
+                if port.number == which or port.name == which != "":
+                    return port
+            if over:
+                raise OSError(errno.ENODEV, "%s: no port %r" % (self.name, which))
+            over = time.ticks_diff(deadline, time.ticks_ms()) <= 0
+            self._controlq.poll(time.ticks_add(time.ticks_ms(), _LOOK_MS))  # an interrupt may come before it
 
     def open_port(self, which):
         """Open the port with that name or number on our side, so that the host sees it; returns it."""

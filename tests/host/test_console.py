@@ -15,7 +15,7 @@ import shim  # noqa: E402
 
 shim.install()
 
-from fake_console import MULTIPORT, PORT_OPEN, PORT_READY, RESIZE, FakeConsole  # noqa: E402
+from fake_console import MULTIPORT, PORT_NAME, PORT_OPEN, PORT_READY, RESIZE, FakeConsole  # noqa: E402
 from fake_device import mask  # noqa: E402
 from virtio import console  # noqa: E402
 
@@ -226,6 +226,31 @@ def test_ports_are_there_by_number_and_name(ports):
         with pytest.raises(OSError, match="no port"):
             device.find_port(which)
     assert "3 ports" in repr(device) and "host closed" in repr(device.find_port(1))
+
+
+def test_a_name_that_comes_late_is_waited_for(attach, monkeypatch):
+    late = []
+
+    class Slow(FakeConsole):
+        def tell(self, number, event, value=0, data=b""):
+            if event == PORT_NAME:
+                late.append((number, event, value, data))
+            else:
+                super().tell(number, event, value, data)
+
+    device, model = attach(console.Console, Slow, features=mask(MULTIPORT), ports=5, names=NAMES)
+    looks = []
+    look = device.poll_control
+
+    def poll_control():
+        looks.append(1)
+        if len(looks) == 4:
+            for message in late:
+                FakeConsole.tell(model, *message)
+        return look()
+
+    monkeypatch.setattr(device, "poll_control", poll_control)
+    assert device.open_port("data").number == 3
 
 
 def test_port_opens_and_closes_on_both_sides(ports):
