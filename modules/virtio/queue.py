@@ -258,8 +258,10 @@ class Virtqueue:
             head = ring.first(self.st, _TAKEN)
             if head < 0:
                 return None
-        token = self._inflight[head][0]
-        return token, self.release(head)
+        entry = self._inflight[head]
+        if entry is None:
+            raise ValueError("%s: the driver takes what queue %d gives" % (self.device.name, self.index))
+        return entry[0], self.release(head)
 
     def token(self, head):
         """What add() was given as token; None for a head without a chain of its own."""

@@ -834,3 +834,11 @@ def test_net_keeps_the_memory_that_its_rings_are_filled_from(attach, monkeypatch
     device, model = attach(net.Net, FakeNet)
     gc.collect()
     assert len(areas) == 4 and all(area() is not None for area in areas)
+
+
+def test_net_queues_belong_to_the_driver(attach):
+    device, model = attach(net.Net, FakeNet)
+    model.deliver(frame(1))
+    with pytest.raises(ValueError, match="net0: the driver takes what queue 0 gives"):
+        device.queues[0].get()
+    assert device.recv() == frame(1)
