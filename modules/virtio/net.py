@@ -167,6 +167,22 @@ class Net(Device):
                 return None
             self._receivers[0].queue.poll(time.ticks_ms())
 
+    @micropython.native
+    def _read(self, timeout_ms, use, buf=None):
+        # What use(found, buf) makes of the frame at hand, or None. Whatever ends it, what was taken goes back.
+        receivers = self._receivers
+        marks = [len(receiver.held) for receiver in receivers]
+        result = None
+        try:
+            found = self._take(timeout_ms)
+            if found is not None:
+                result = use(found, buf)
+                self.received += 1
+        finally:
+            for i in range(len(receivers)):
+                receivers[i].done(marks[i])
+        return result
+
     def _finish(self, found, data):
         raw = found[0].views[found[1]]
         netpacket.complete(data, raw[6] | raw[7] << 8, raw[8] | raw[9] << 8)
@@ -183,9 +199,9 @@ class Net(Device):
             if size >= 0:
                 self.received += 1
                 return size
-        found = self._take(timeout_ms)
-        if found is None:
-            return None
+        return self._read(timeout_ms, self._copy, buf)
+
+    def _copy(self, found, buf):
         receiver = found[0]
         size = receiver.size(found)
         if size > len(buf):
@@ -194,8 +210,6 @@ class Net(Device):
         receiver.copy(found, buf)
         if receiver.flags(found) & _NEEDS_CSUM:
             self._finish(found, memoryview(buf)[:size])
-        receiver.done(found)
-        self.received += 1
         return size
 
     @micropython.native
@@ -209,17 +223,15 @@ class Net(Device):
             if self._only.many(frames, 1):
                 self.received += 1
                 return frames[0]
-        found = self._take(timeout_ms)
-        if found is None:
-            return None
+        return self._read(timeout_ms, self._data)
+
+    def _data(self, found, _):
         receiver = found[0]
         data = receiver.data(found)
         if receiver.flags(found) & _NEEDS_CSUM:
             data = bytearray(data)
             self._finish(found, data)
             data = bytes(data)
-        receiver.done(found)
-        self.received += 1
         return data
 
     @micropython.native
@@ -236,31 +248,27 @@ class Net(Device):
 
     def recv_packet(self, timeout_ms=0):
         """The next frame as a netpacket.Packet, with what the device says about it, or None."""
-        found = self._take(timeout_ms)
-        if found is None:
-            return None
+        return self._read(timeout_ms, self._packet)
+
+    def _packet(self, found, _):
         receiver = found[0]
         raw = receiver.views[found[1]]
         flags = receiver.flags(found)
-        packet = netpacket.Packet(receiver.data(found), raw, flags, self.hashing, receiver.index)
-        receiver.done(found)
-        self.received += 1
-        return packet
+        return netpacket.Packet(receiver.data(found), raw, flags, self.hashing, receiver.index)
 
     def recv_view(self, timeout_ms=0):
         """The next frame where the device wrote it, or None: a view, good until the next receive call.
 
         A missing checksum is completed in place. Memory given by lend() is the caller's to keep.
         """
-        found = self._take(timeout_ms)
-        if found is None:
-            return None
+        return self._read(timeout_ms, self._view)
+
+    def _view(self, found, _):
         receiver = found[0]
         raw = bytes(receiver.views[found[1]][6:10]) if receiver.flags(found) & _NEEDS_CSUM else None
         view = receiver.view(found)
         if raw:
             netpacket.complete(view, raw[0] | raw[1] << 8, raw[2] | raw[3] << 8)
-        self.received += 1
         return view
 
     def lend(self, buf):

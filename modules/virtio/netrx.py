@@ -35,6 +35,7 @@ class Receiver:
         self._post = queue.post
         self.filled = False
         self._out = 0  # own buffers that are not in the ring
+        self.held = []  # buffers that left the ring and are being read, those of nested calls last
         self._odd = None  # (frame, whether it is shown): one that nobody had room for, or whose view is out
         self._owed = 0  # buffers given back since the last notification
         self._batch = max(1, count // 4)
@@ -42,11 +43,15 @@ class Receiver:
     def fill(self):
         """Post all buffers, once."""
         if not self.filled:
-            self.filled = True
-            self._out = self.count
-            for i in range(self.count):
-                self._give(i)
-            self._owed = 0
+            self._fill()
+
+    @micropython.native
+    def _fill(self):
+        self.filled = True
+        self._out = self.count
+        for i in range(self.count):
+            self._give(i)
+        self._owed = 0
 
     @micropython.native
     def _give(self, i):
@@ -124,6 +129,7 @@ class Receiver:
             self.queue.notify()
         return size
 
+    @micropython.native
     def _look(self):
         # Whether the device has used something; if not, it gets what it is owed.
         queue = self.queue
@@ -138,7 +144,7 @@ class Receiver:
 
     @micropython.native
     def _next(self):
-        # (buffer, used length) of the next chain, or None.
+        # (buffer, used length) of the next chain, or None. It is held before Ctrl-C can come.
         st = self.st
         head = first(st, 0)
         if head < 0:
@@ -146,6 +152,7 @@ class Receiver:
                 return None
             head = first(st, 0)
         i = self._owner[head]
+        self.held.append(i)
         if i < self.count:
             used = state(st, head)
             give(st, head)
@@ -179,14 +186,13 @@ class Receiver:
         head = self.queue.add((), (view[:cut], view[cut:]) if self._split else (view,), i)
         self._owner[head] = i
 
+    @micropython.native
     def take(self):
         """The frame at hand, or None."""
         if self._odd is not None:
-            found, shown = self._odd
-            self._odd = None
-            if not shown:
+            found = self._again()
+            if found is not None:
                 return found
-            self.done(found)
         while True:
             found = self._next()
             if found is None:
@@ -203,10 +209,12 @@ class Receiver:
             if not (view[0] & _NEEDS_CSUM or view[1] & _TUNNEL) or self._accept(view, size, more):
                 return found
             self.net.dropped += 1
-            self.done(found)
+            self.done(len(self.held) - (1 if more is None else 1 + len(more)))
 
+    @micropython.native
     def _gather(self, count):
         # num_buffers - 1 more pieces of the frame, which the device has used all at once.
+        # Native, as is take(): Ctrl-C between two pieces would leave the rest to be read as a header.
         if count == 0:
             self.net.fail("a frame of 0 buffers")
         more = []
@@ -224,7 +232,31 @@ class Receiver:
 
     def keep(self, found):
         """Make a frame that was taken the next one again."""
-        self._odd = (found, False)
+        self._put_by(found, False)
+
+    @micropython.native
+    def _put_by(self, found, shown):
+        # Pieces were taken one after the other, and calls nest: they are the last that are held.
+        self._odd = (found, shown)
+        n = 1 if found[3] is None else 1 + len(found[3])
+        while n:
+            self.held.pop()
+            n -= 1
+
+    @micropython.native
+    def _again(self):
+        # The frame that was put by, held again; None: it was read, and its buffers go back.
+        found, shown = self._odd
+        mark = len(self.held)
+        held = self.held + [found[1]]
+        for piece in found[3] or ():
+            held.append(piece[0])
+        self.held = held
+        self._odd = None
+        if not shown:
+            return found
+        self.done(mark)
+        return None
 
     def flags(self, found):
         """The header flags of a frame as far as they mean something (5.1.9.4.1)."""
@@ -262,24 +294,25 @@ class Receiver:
     def view(self, found):
         """A view of the frame that stays good until the next take()."""
         if found[3] is not None:
-            view = memoryview(self._joined(found))
-            self.done(found)
-            return view
-        self._odd = (found, True)
-        return self.views[found[1]][self.header : self.header + found[2]]
+            return memoryview(self._joined(found))
+        view = self.views[found[1]][self.header : self.header + found[2]]
+        self._put_by(found, True)
+        return view
 
-    def done(self, found):
-        """The frame is read: its buffers go back to the device, at the latest when nothing else is at hand."""
-        self._back(found[1])
-        if found[3] is not None:
-            for i, _ in found[3]:
-                self._back(i)
+    @micropython.native
+    def done(self, mark):
+        """Buffers beyond the first `mark` held are read: they go back to the device.
+
+        At the latest when nothing else is at hand. Native, as is all from taking a buffer to holding it:
+        Ctrl-C comes before or after.
+        """
+        held = self.held
+        while len(held) > mark:
+            i = held.pop()
+            if i < self.count:
+                self._give(i)
+            else:
+                self.views[i] = None  # the caller's again
         if self._owed >= self._batch:
             self._owed = 0
             self.queue.notify()
-
-    def _back(self, i):
-        if i < self.count:
-            self._give(i)
-        else:
-            self.views[i] = None  # the caller's again

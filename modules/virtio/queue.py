@@ -218,12 +218,14 @@ class Virtqueue:
         self.device.check()
         raise OSError(errno.EIO, "%s: queue %d was reset" % (self.device.name, self.index))
 
+    @micropython.native
     def notify(self):
         """Publish what was added and notify the device if it asked for that (2.7.13, 2.8.21)."""
         self._publish(self.st)
 
     # -- taking them back ------------------------------------------------------------------
 
+    @micropython.native
     def reap(self):
         """Take what the device has used into the done list, one viper call; how many."""
         n = self._reap(self.st, 1)

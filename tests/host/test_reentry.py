@@ -4,14 +4,15 @@ import sys
 
 import micropython
 import pytest
-from fake_device import INDIRECT_DESC, FakeDevice
-from fake_net import FakeNet
-from frames import frame
+from fake_device import INDIRECT_DESC, FakeDevice, mask
+from fake_net import GUEST_CSUM, MAC, MRG_RXBUF, FakeNet
+from frames import frame, ip_frame
 from virtio.device import Device
 from virtio.net import Net
 from virtio_host import LAYOUTS, attach, blk, fresh
 
 FILES = ("/virtio/queue.py", "/virtio/blkqueue.py", "/virtio/blkrequest.py", "/virtio/blk.py", "/virtio/nettx.py")
+RECEIVE_FILES = ("/virtio/queue.py", "/virtio/net.py", "/virtio/netrx.py")
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -22,7 +23,8 @@ def layout(request):
 class Callback:
     """Calls a function before the n-th bytecode of the modules, and every `every` bytecodes from there on."""
 
-    def __init__(self, function, n, every):
+    def __init__(self, function, n, every, files=FILES):
+        self.files = files
         self.function = function
         self.left = n
         self.every = every
@@ -38,7 +40,7 @@ class Callback:
 
     def trace(self, frame, event, arg):
         code = frame.f_code
-        if self.inside or code in micropython.natives or not code.co_filename.endswith(FILES):
+        if self.inside or code in micropython.natives or not code.co_filename.endswith(self.files):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -193,3 +195,53 @@ def test_frames_of_a_task_and_a_callback(layout, every):
         return calls.fired
 
     everywhere(scenario, 24, every)
+
+
+def interrupted(call, n):
+    """Call with Ctrl-C before the n-th bytecode of the modules; whether it came."""
+
+    def press():
+        raise KeyboardInterrupt
+
+    with Callback(press, n, 1 << 60, RECEIVE_FILES) as calls:
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+    return calls.fired
+
+
+RECEIVING = {
+    "recv": lambda card: card.recv(),
+    "recv_many": lambda card: card.recv_many(3),
+    "recv_into": lambda card: card.recv_into(bytearray(4000)),
+    "recv_packet": lambda card: card.recv_packet(),
+    "recv_view": lambda card: card.recv_view(),
+    "recv_view twice": lambda card: (card.recv_view(), card.recv_view()),
+    "too short": lambda card: pytest.raises(ValueError, card.recv_into, bytearray(20)),
+    "nothing": lambda card: (card.recv(), card.recv(), card.recv()),
+}
+
+
+@pytest.mark.parametrize("features", [mask(MAC, GUEST_CSUM), mask(MAC, GUEST_CSUM, MRG_RXBUF)])
+@pytest.mark.parametrize("name", RECEIVING)
+def test_ctrl_c_loses_no_receive_buffer(layout, name, features):
+    """Wherever it comes while frames are read, all buffers are the card's again once the next ones were read."""
+    n, fired = 0, True
+    while fired:
+        n += 1
+        fresh()
+        model = FakeNet(features=features, ring_features=layout)
+        card, _ = attach(model, Net)
+        card.BUFFERS = 6
+        card.open()
+        model.deliver(ip_frame(bytes(200), finish=False), flags=1, start=34, offset=16)
+        model.deliver(frame(1, 1514) + (frame(2, 1514) if features & mask(MRG_RXBUF) else b""))
+        model.deliver(frame(3))
+        fired = interrupted(lambda card=card: RECEIVING[name](card), n)
+        while card.recv() is not None:
+            pass
+        for i in range(6):
+            model.deliver(frame(i))
+        assert card.recv_many() == [frame(i) for i in range(6)], "Ctrl-C at bytecode %d" % n
+    assert n > 5
