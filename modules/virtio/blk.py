@@ -8,6 +8,7 @@ from micropython import const
 
 from .blkqueue import Engine
 from .blkzone import Zones
+from .blockdev import BlockDevice
 from .device import Device
 from .transport import DeviceError
 
@@ -45,7 +46,7 @@ _FEATURES = {
 }
 
 
-class Blk(Device):
+class Blk(BlockDevice, Device):
     """A virtio disk. Sectors have 512 bytes, blocks .block_size; buffers are used in place."""
 
     NAME = "blk"
@@ -285,43 +286,15 @@ class Blk(Device):
     def readblocks(self, block, buf, offset=0):
         """Read blocks from block on, or from offset bytes into it."""
         self.check()
-        n = len(buf)
-        size = self.block_size
-        if offset == 0 and n % size == 0:
-            self.read(block * (size >> 9), buf)
-            return
-        whole, skip, bounce = self._bounce(block, offset, n)
-        self.read(whole * (size >> 9), bounce)
-        buf[:] = memoryview(bounce)[skip : skip + n]
+        BlockDevice.readblocks(self, block, buf, offset)
 
     def writeblocks(self, block, buf, offset=0):
         """Write blocks; with an offset or a part of a block, what is round it is read first."""
         self.check()
-        n = len(buf)
-        size = self.block_size
-        if offset == 0 and n % size == 0:
-            self.write(block * (size >> 9), buf)
-            return
-        whole, skip, bounce = self._bounce(block, offset, n)
-        self.read(whole * (size >> 9), bounce)
-        bounce[skip : skip + n] = buf
-        self.write(whole * (size >> 9), bounce)
-
-    def _bounce(self, block, offset, n):
-        """(first whole block, offset in it, buffer for all blocks that n bytes touch)."""
-        size = self.block_size
-        block += offset // size
-        skip = offset % size
-        return block, skip, bytearray((skip + n + size - 1) // size * size)
+        BlockDevice.writeblocks(self, block, buf, offset)
 
     def ioctl(self, op, arg):
-        """1 init, 2 deinit, 3 sync, 4 block count, 5 block size, 6 erase (nothing to do)."""
-        if op == 3 or op == 2:
-            self.flush()
-            return 0
+        """As BlockDevice.ioctl(); the count of blocks is the device's latest."""
         if op == 4:
             self.poll_config()
-            return self.capacity_sectors // (self.block_size >> 9)
-        if op == 5:
-            return self.block_size
-        return 0 if op == 1 or op == 6 else None
+        return BlockDevice.ioctl(self, op, arg)
