@@ -96,18 +96,6 @@ class PCI(PCIBase):
     def set_status(self, bits):
         self._common.put(_DEVICE_STATUS, 1, bits)
 
-    def reset(self):
-        """Reset and wait until the device says so (4.1.4.3.2); DeviceError after a second."""
-        if self.gone:
-            return
-        self.set_status(0)
-        start = time.ticks_ms()
-        while self.status() != 0:
-            if self.gone:
-                return
-            if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
-                raise DeviceError("%s: reset: status stays %#x" % (self.name, self.status()))
-
     def read_features(self, words=2):
         bits = 0
         for i in range(words):

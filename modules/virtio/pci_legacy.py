@@ -1,7 +1,5 @@
 """The PCI transport, legacy interface (4.1.4.10): a header in the I/O ports of BAR0."""
 
-import time
-
 from machine import mem8, mem16, mem32
 from micropython import const
 
@@ -24,7 +22,6 @@ _HEADER_MSIX = const(24)
 
 _PAGE = const(4096)
 _QUEUES = const(16)  # vectors are asked for at most for so many; the header does not say how many there are
-_RESET_MS = const(1000)
 
 
 class PCILegacy(PCIBase):
@@ -61,18 +58,6 @@ class PCILegacy(PCIBase):
 
     def set_status(self, bits):
         mem8[self.base + _DEVICE_STATUS] = bits
-
-    def reset(self):
-        """Reset and wait until the device says so (2.4); DeviceError after a second."""
-        if self.gone:
-            return
-        self.set_status(0)
-        start = time.ticks_ms()
-        while self.status() != 0:
-            if self.gone:
-                return
-            if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
-                raise DeviceError("%s: reset: status stays %#x" % (self.name, self.status()))
 
     def read_features(self, words=1):
         return mem32[self.base + _DEVICE_FEATURES]

@@ -1,6 +1,7 @@
-"""What both PCI interfaces share: bus mastering, the table of devices that C resets, interrupts."""
+"""What both PCI interfaces share: the reset, bus mastering, the table of devices that C resets, interrupts."""
 
 import errno
+import time
 
 import riscv
 from micropython import const
@@ -10,6 +11,7 @@ from .transport import DeviceError
 _COMMAND = const(4)  # of configuration space
 _NO_INTX = const(1 << 10)
 _NO_VECTOR = const(0xFFFF)
+_RESET_MS = const(1000)
 _VECTORS = const(17)  # asked for at most: configuration and 16 queues
 
 
@@ -100,6 +102,20 @@ class PCIBase:
     def gone(self):
         """Whether it was pulled out; it no longer touches memory then."""
         return not self.function.present
+
+    # -- reset -----------------------------------------------------------------------------------
+
+    def reset(self):
+        """Reset and wait until the device says so (2.4, 4.1.4.3.2); DeviceError after a second."""
+        if self.gone:
+            return
+        self.set_status(0)
+        start = time.ticks_ms()
+        while self.status() != 0:
+            if self.gone:
+                return
+            if time.ticks_diff(time.ticks_ms(), start) > _RESET_MS:
+                raise DeviceError("%s: reset: status stays %#x" % (self.name, self.status()))
 
     # -- bus mastering, and the table of devices that C resets ----------------------------------
 

@@ -476,9 +476,9 @@ def test_table_of_devices_to_quiesce_that_is_full_is_told(transport):
 
 
 def test_a_device_that_cannot_be_reset_is_closed_and_keeps_its_memory(transport, monkeypatch):
-    from virtio import mmio, pci, pci_legacy
+    from virtio import mmio, pcibase
 
-    for module in (mmio, pci, pci_legacy):
+    for module in (mmio, pcibase):
         monkeypatch.setattr(module, "_RESET_MS", 5)
     d, device, _ = rig(transport)
     d.open()

@@ -358,8 +358,7 @@ def test_reset_is_polled_until_it_is_over(transport):
 
 @pytest.mark.parametrize("transport", PCI)
 def test_a_reset_that_does_not_end_is_a_device_error(transport, monkeypatch):
-    monkeypatch.setattr("virtio.pci._RESET_MS", 5)
-    monkeypatch.setattr("virtio.pci_legacy._RESET_MS", 5)
+    monkeypatch.setattr("virtio.pcibase._RESET_MS", 5)
     driver, device, _ = rig(transport, open=False)
     device.reset_delay = -1
     with pytest.raises(DeviceError, match="reset: status stays 0x80"):

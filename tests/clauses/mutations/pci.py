@@ -108,7 +108,7 @@ MUTATIONS = [
     ),
     (
         "PCI-25",
-        "virtio/pci.py",
+        "virtio/pcibase.py",
         "        while self.status() != 0:\n            if self.gone",
         "        while False:\n            if self.gone",
         "tests/host/test_pci.py::test_reset_is_polled_until_it_is_over",
